@@ -1,0 +1,1 @@
+"""The things a person starts: birds, speech, demo."""

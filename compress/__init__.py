@@ -1,0 +1,1 @@
+"""Workstation: train, prune, export, verify and bundle small models."""

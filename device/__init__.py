@@ -1,0 +1,1 @@
+"""The Pi: sources, stages and sinks; the model runtime; MQTT."""

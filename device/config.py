@@ -1,0 +1,200 @@
+"""The one TOML file for both pipelines: frozen, typed, unknown keys refused.
+
+Any value can come from the environment instead: FIELDWREN_MQTT__PASSWORD=… overrides
+[mqtt] password. Secrets are never printed.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from device.errors import BadInputError
+from device.signing import Policy
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """Base of every table in the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Mqtt(Section):
+    """Broker and topics."""
+
+    host: str = "127.0.0.1"
+    port: Port = 1883
+    username: str | None = None
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = Field(None, description="turns TLS on")
+    base_topic: str = Field("fieldwren", pattern=r"^[^+#]+$")
+    discovery_prefix: str = Field("homeassistant", description="Home Assistant; empty = off")
+    keepalive: int = Field(20, ge=5, description="seconds")
+
+
+class Outbox(Section):
+    """Detections kept on disk until the broker has acknowledged them; the oldest go first."""
+
+    max_rows: int = Field(100_000, gt=0)
+    max_bytes: int = Field(64 * 1024 * 1024, gt=0)
+    max_age: Seconds = 30 * 86_400
+
+
+class Bundles(Section):
+    """Which bundles are trusted."""
+
+    signature: Policy = Policy.WARN
+    trusted_keys: tuple[Path, ...] = Field((), description="folders of .pub files")
+
+
+class Motion(Section):
+    """The gate before the classifier."""
+
+    width: int = Field(320, ge=64, description="pixels; frames are shrunk to it for the gate")
+    threshold: float = Field(16, gt=0, description="grey levels that count as change")
+    min_area: Share = Field(0.002, description="share of the frame a region must cover")
+    max_area: Share = Field(0.6, description="a larger change is a change of light, not a bird")
+    learning_rate: Share = Field(0.02, description="how fast the background follows")
+    margin: float = Field(1.25, ge=1, description="crop = region × margin, squared")
+
+
+class Visits(Section):
+    """From single classifications to one detection per visit."""
+
+    gap: Seconds = Field(2.0, description="seconds without the bird that end a visit")
+    max_length: Seconds = Field(60.0, description="a visit that lasts longer is reported and split")
+    min_frames: int = Field(3, ge=1, description="classified frames a visit needs")
+    min_confidence: Share = Field(0.5, description="mean vote below which the visit abstains")
+    background: tuple[str, ...] = Field(
+        ("background",), description="labels that mean there is no bird"
+    )
+
+
+class Birds(Section):
+    """Camera → birds."""
+
+    source: str = Field(description="file, rtsp://…, http://…, /dev/video0 or a camera number")
+    bundle: Path
+    threads: int = Field(1, ge=1)
+    max_fps: float = Field(10, gt=0, description="frames looked at per second")
+    pace: bool = Field(True, description="play files at their own speed")
+    open_timeout: Seconds = 5
+    read_timeout: Seconds = 5
+    motion: Motion = Motion()
+    visits: Visits = Visits()
+
+
+class Speech(Section):
+    """Microphones → clean speech."""
+
+    device: str = Field(description="PortAudio input device name or number, or a .wav file")
+    channels: int = Field(1, ge=1, le=64)
+    rate: int = Field(16_000, ge=8_000, le=192_000, description="Hz the device runs at")
+    reference: int = Field(0, ge=0, description="the channel that is enhanced")
+    block: int = Field(320, ge=32, description="samples per PortAudio callback")
+    buffer: Seconds = Field(2.0, description="seconds of audio the ring holds")
+    bundle: Path
+    threads: int = Field(1, ge=1)
+    wet: Share = Field(1.0, description="1 = enhanced only, 0 = dry")
+    max_attenuation: float | None = Field(None, gt=0, description="dB; none = no limit")
+    telemetry_interval: Seconds = 5
+    stall_timeout: Seconds = Field(2.0, description="seconds without a callback = a dead device")
+
+
+class Config(BaseSettings):
+    """The whole file."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="FIELDWREN_", env_nested_delimiter="__"
+    )
+
+    station: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    state_dir: Path = Path("var")
+    mqtt: Mqtt = Mqtt()
+    outbox: Outbox = Outbox()
+    bundles: Bundles = Bundles()
+    birds: Birds | None = None
+    speech: Speech | None = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file."""
+        assert isinstance(init_settings, InitSettingsSource)
+        return env_settings, init_settings
+
+
+def load(path: Path) -> Config:
+    """Read and check a configuration file. Relative paths in it start at the file's folder.
+
+    Raises:
+        BadInputError: no file, not TOML, an unknown key or a value out of range (with its path).
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInputError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path}: not valid TOML: {error}") from error
+    try:
+        config = Config(**values)
+    except ValidationError as error:
+        raise BadInputError(f"{path}: {_first(error)}") from error
+    return _resolve(config, path.absolute().parent)
+
+
+def password(mqtt: Mqtt) -> str | None:
+    """The broker's password from the setting, the environment or its file."""
+    if mqtt.password is not None:
+        return mqtt.password.get_secret_value()
+    if mqtt.password_file is None:
+        return None
+    try:
+        return mqtt.password_file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise BadInputError(
+            f"mqtt.password_file: {mqtt.password_file}: {error.strerror}"
+        ) from error
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"{where}: unknown key"
+    return f"{where}: {problem['msg']}"
+
+
+def _resolve(config: Config, base: Path) -> Config:
+    """Make every path in the configuration absolute."""
+
+    def absolute(value: Any) -> Any:
+        if isinstance(value, Path):
+            return base / value
+        if isinstance(value, tuple):
+            return tuple(absolute(item) for item in value)
+        if isinstance(value, Section):
+            changes = {name: absolute(getattr(value, name)) for name in type(value).model_fields}
+            return value.model_copy(update=changes)
+        return value
+
+    changes = {name: absolute(getattr(config, name)) for name in Config.model_fields}
+    return config.model_copy(update=changes)

@@ -1,0 +1,1 @@
+"""Tools a person runs by file: measurements and default data."""
