@@ -1,0 +1,96 @@
+"""Loading a bundle: everything that is wrong refuses it, with the reason."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from device import bundle, signing
+from device.errors import BadInputError
+from tests import bundles
+
+
+def test_a_good_bundle_answers_by_name(classifier: Path) -> None:
+    model = bundle.load(classifier, policy=signing.Policy.REQUIRED)
+    image = np.zeros((1, 32, 32, 3), np.float32)
+    image[..., 1] = 1
+    logits = model({"image": image})["logits"]
+    assert model.bundle.labels[int(logits.argmax())] == "green"
+    assert model.bundle.signed
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "golden.npz", "labels.txt"])
+def test_a_changed_file_is_refused(classifier: Path, name: str) -> None:
+    content = bytearray((classifier / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (classifier / name).write_bytes(content)
+    with pytest.raises(BadInputError, match=f"{name}: differs from its hash"):
+        bundle.load(classifier)
+
+
+def test_a_changed_manifest_loses_its_signature(classifier: Path) -> None:
+    path = classifier / bundle.MANIFEST
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"seed": 7}))
+    with pytest.raises(BadInputError, match="no trusted key signed"):
+        bundle.load(classifier, policy=signing.Policy.REQUIRED)
+    assert not bundle.load(classifier, policy=signing.Policy.WARN).bundle.signed
+
+
+def test_a_strangers_signature_is_not_trusted(classifier: Path, tmp_path: Path) -> None:
+    stranger = signing.own_key(tmp_path / "stranger")
+    bundle.sign(classifier, stranger)
+    with pytest.raises(BadInputError, match="no trusted key"):
+        bundle.read(classifier, signing.Policy.REQUIRED)
+    assert bundle.read(classifier, signing.Policy.REQUIRED, [tmp_path / "stranger"]).signed
+
+
+def test_wrong_label_count_is_refused(classifier: Path) -> None:
+    (classifier / bundle.LABELS).write_text("red\ngreen\n")
+    bundles.rewrite_manifest(classifier)
+    with pytest.raises(BadInputError, match="2 labels, but the model has 4 outputs"):
+        bundle.load(classifier)
+
+
+def test_a_corrupt_model_is_refused_by_the_runtime(classifier: Path) -> None:
+    (classifier / bundle.MODEL).write_bytes(b"TFL3 but nothing more")
+    bundles.rewrite_manifest(classifier)
+    with pytest.raises(BadInputError, match="cannot run this model"):
+        bundle.load(classifier)
+
+
+def test_wrong_golden_outputs_are_refused(classifier: Path) -> None:
+    with np.load(classifier / bundle.GOLDEN) as stored:
+        golden = dict(stored)
+    golden["out.logits"] = golden["out.logits"] + 0.01
+    np.savez(classifier / bundle.GOLDEN, **golden)
+    bundles.rewrite_manifest(classifier)
+    with pytest.raises(BadInputError, match=r"golden outputs differ by 0\.01"):
+        bundle.load(classifier)
+
+
+def test_nan_is_refused(tmp_path: Path) -> None:
+    folder = bundles.make_nan_enhancer(tmp_path / "nan")
+    with pytest.raises(BadInputError, match="not finite"):
+        bundle.load(folder)
+
+
+def test_a_path_outside_the_bundle_is_refused(classifier: Path) -> None:
+    path = classifier / bundle.MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest["files"]["../outside"] = "0" * 64
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(BadInputError, match="outside the bundle"):
+        bundle.read(classifier)
+
+
+def test_missing_pieces_are_named(tmp_path: Path, classifier: Path) -> None:
+    with pytest.raises(BadInputError, match="no such bundle folder"):
+        bundle.read(tmp_path / "nowhere")
+    (classifier / bundle.GOLDEN).unlink()
+    with pytest.raises(BadInputError, match=r"golden\.npz: missing"):
+        bundle.read(classifier)
+    (classifier / bundle.MANIFEST).write_text("{}")
+    with pytest.raises(BadInputError, match=r"manifest\.json: .*required"):
+        bundle.read(classifier)
