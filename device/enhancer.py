@@ -1,0 +1,247 @@
+"""Streaming speech enhancement: samples in, samples out, whatever the chunk size.
+
+    S = rfft(w·x)    feature → model → mask    y = overlap-add of w·irfft(S·mask)
+
+    x   the newest n_fft samples, one hop newer each frame, zeros before the start
+    w   square root of the periodic Hann window: w² of overlapping frames adds up to a constant
+    feature   compressed_magnitude: |S|^exponent, [1, n_fft/2+1]
+              compressed_complex: S·|S|^(exponent−1), real then imaginary, [1, n_fft+2]
+    mask      magnitude: real gains; complex: real then imaginary parts
+
+The dry signal takes the same path with a mask of one. It is therefore always in time with the
+enhanced one, and a change between them is cross-faded by the window.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device.bundle import Model
+from device.errors import BadInputError, NonFiniteError
+from device.manifest import SpectrumInput
+from device.rings import Rings
+
+Array = NDArray[np.float32]
+Spectrum = NDArray[np.complex64]
+
+LOUDEST = 1e6  # samples beyond this are broken, not loud: full scale is 1, or 32768 unscaled
+SMALLEST = np.float32(1e-12)  # |S| below it has no phase
+
+
+class StreamEnhancer:
+    """One channel of one stream.
+
+    The output lags by `delay` samples: after n samples in, every whole hop of the n has come
+    out, the first `delay` samples being the silence before the stream. Not for several threads.
+
+    Args:
+        model: an "enhance" bundle's model.
+        wet: 1 = enhanced only, 0 = dry only.
+        max_attenuation: dB; no bin is turned down further. None = no limit.
+    Raises:
+        BadInputError: not an enhancer, or tensors that do not fit its front end.
+    """
+
+    def __init__(
+        self, model: Model, wet: float = 1.0, max_attenuation: float | None = None
+    ) -> None:
+        front = _front_end(model)
+        self.rate, self.hop = front.rate, front.hop
+        self.delay = front.n_fft - front.hop
+        """Samples by which the output lags."""
+        self.latency = front.n_fft
+        """Samples between a sound and its output at worst: the delay and the wait for a hop."""
+        self.frames = 0
+        """Frames of this enhancer's life."""
+        self.bad_samples = 0
+        """Input samples that were NaN, infinite or beyond LOUDEST, heard as silence."""
+        self.bad_frames = 0
+        """Frames passed dry because the model's output was not finite."""
+        self.bypassed_frames = 0
+        """Frames passed dry at the caller's wish."""
+        self._model, self._front = model, front
+        self._wet = np.float32(wet)
+        self._floor = np.float32(0 if max_attenuation is None else 10 ** (-max_attenuation / 20))
+        n = np.arange(front.n_fft)
+        window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * n / front.n_fft))
+        self._analysis: Array = window.astype(np.float32)
+        # Hann windows a hop apart add up to n_fft / (2·hop)
+        self._synthesis: Array = (window * 2 * front.hop / front.n_fft).astype(np.float32)
+        self._state = _State(model)
+        self._newest: Array = np.zeros(front.n_fft, np.float32)
+        self._sum: Array = np.zeros(front.n_fft, np.float32)
+        self._pending: Array = np.zeros(front.hop, np.float32)
+        self._waiting = 0  # samples in _pending
+        self._stale = False  # frames have passed that the model did not hear
+
+    def process(self, samples: Array, *, bypass: bool = False) -> Array:
+        """Samples [n] in, the samples that became ready out (0 or more whole hops).
+
+        The output does not depend on how a stream is cut into calls.
+
+        Args:
+            bypass: pass the frames that become complete dry, without running the model.
+        """
+        samples = self._clean(samples)
+        hops = (self._waiting + len(samples)) // self.hop
+        ready: Array = np.empty(hops * self.hop, np.float32)
+        taken = 0
+        for start in range(0, len(ready), self.hop):
+            missing = self.hop - self._waiting
+            self._pending[self._waiting :] = samples[taken : taken + missing]
+            taken, self._waiting = taken + missing, 0
+            self._frame(ready[start : start + self.hop], bypass)
+        rest = len(samples) - taken
+        self._pending[self._waiting : self._waiting + rest] = samples[taken:]
+        self._waiting += rest
+        return ready
+
+    def flush(self) -> Array:
+        """End the stream: the rest, so that n samples in have given n + `delay` out."""
+        rest = self._waiting + self.delay
+        padding = -self._waiting % self.hop + self.delay
+        ready = self.process(np.zeros(padding, np.float32))[:rest]
+        self.reset()
+        return ready
+
+    def reset(self) -> None:
+        """Start a new stream; the counters go on."""
+        self._state.reset()
+        self._newest.fill(0)
+        self._sum.fill(0)
+        self._waiting = 0
+        self._stale = False
+
+    def enhance(self, samples: Array) -> Array:
+        """A whole recording [n]: same length out, aligned."""
+        self.reset()
+        whole = np.concatenate((self.process(samples), self.flush()))
+        return whole[self.delay :]
+
+    def _clean(self, samples: Array) -> Array:
+        samples = np.asarray(samples, np.float32)
+        good = np.abs(samples) <= LOUDEST  # False for NaN, too
+        bad = len(samples) - int(np.count_nonzero(good))
+        if bad:
+            self.bad_samples += bad
+            samples = np.where(good, samples, np.float32(0))
+        return samples
+
+    def _frame(self, ready: Array, bypass: bool) -> None:
+        """One hop from _pending in, one hop to `ready` out."""
+        hop = self.hop
+        self._newest[:-hop] = self._newest[hop:]
+        self._newest[-hop:] = self._pending
+        spectrum: Spectrum = np.fft.rfft(self._newest * self._analysis).astype(
+            np.complex64, copy=False
+        )
+        if bypass:
+            self.bypassed_frames += 1
+            self._stale = True
+        elif self._wet > 0:
+            spectrum = self._masked(spectrum)
+        self._sum += np.fft.irfft(spectrum, self._front.n_fft) * self._synthesis
+        ready[:] = self._sum[:hop]
+        self._sum[:-hop] = self._sum[hop:]
+        self._sum[-hop:] = 0
+        self.frames += 1
+
+    def _masked(self, spectrum: Spectrum) -> Spectrum:
+        if self._stale:
+            self._state.reset()
+            self._stale = False
+        try:
+            raw = self._state.step(_feature(spectrum, self._front))
+        except NonFiniteError:
+            self.bad_frames += 1
+            self._state.reset()
+            return spectrum
+        mask: Array | Spectrum
+        if self._front.mask == "magnitude":
+            mask = np.maximum(raw, self._floor) if self._floor else raw
+        else:
+            half = len(raw) // 2
+            mask = _at_least(raw[:half] + np.complex64(1j) * raw[half:], self._floor)
+        if self._wet < 1:
+            mask = self._wet * mask + (1 - self._wet)
+        return spectrum * mask
+
+
+class _State:
+    """The model with its memory: a feature in, a raw mask out."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        shapes = {t.name: t.shape for t in model.bundle.manifest.inputs}
+        states = model.bundle.manifest.states
+        self._rings = [(s, Rings(s.rings)) for s in states if s.rings]
+        self._carried = [s for s in states if not s.rings]
+        self._values: dict[str, Array] = {
+            s.input: np.zeros(shapes[s.input], np.float32) for s in self._carried
+        }
+        self._zeros = dict(self._values)
+
+    def step(self, feature: Array) -> Array:
+        """One frame. NonFiniteError leaves the memory as it was."""
+        self._values["frame"] = feature
+        for spec, rings in self._rings:
+            self._values[spec.input] = rings.delayed()
+        outputs = self._model(self._values)
+        for spec, rings in self._rings:
+            rings.push(outputs[spec.output])
+        for spec in self._carried:
+            self._values[spec.input] = outputs[spec.output]
+        mask: Array = outputs["mask"][0]
+        return mask
+
+    def reset(self) -> None:
+        """Forget everything."""
+        for _, rings in self._rings:
+            rings.reset()
+        self._values.update(self._zeros)
+
+
+def _feature(spectrum: Spectrum, front: SpectrumInput) -> Array:
+    magnitude: Array = np.abs(spectrum)
+    if front.feature == "compressed_magnitude":
+        return (magnitude**front.exponent)[None]
+    compressed = spectrum * np.maximum(magnitude, SMALLEST) ** (front.exponent - 1)
+    return np.concatenate((compressed.real, compressed.imag))[None]
+
+
+def _at_least(mask: Spectrum, floor: np.float32) -> Spectrum:
+    """Scale every complex gain to a magnitude of at least `floor`; zeros become `floor`."""
+    magnitude = np.abs(mask)
+    low = magnitude < floor
+    if low.any():
+        direction = np.where(magnitude > SMALLEST, mask / np.maximum(magnitude, SMALLEST), 1)
+        mask = np.where(low, floor * direction, mask)
+    return mask
+
+
+def _front_end(model: Model) -> SpectrumInput:
+    """The bundle's front end, when every tensor fits it."""
+    where, manifest = model.bundle.path, model.bundle.manifest
+    front = manifest.preprocessing
+    if manifest.task != "enhance" or not isinstance(front, SpectrumInput):
+        raise BadInputError(f"{where}: not a speech enhancer: its task is {manifest.task}")
+    if front.n_fft % (2 * front.hop):
+        raise BadInputError(f"{where}: n_fft {front.n_fft} is not a multiple of 2·hop {front.hop}")
+    bins = front.n_fft // 2 + 1
+    shapes = {t.name: t.shape for t in (*manifest.inputs, *manifest.outputs)}
+    expected: dict[str, tuple[int, ...]] = {
+        "frame": (1, bins if front.feature == "compressed_magnitude" else 2 * bins),
+        "mask": (1, bins if front.mask == "magnitude" else 2 * bins),
+    }
+    for state in manifest.states:
+        if state.rings:
+            expected[state.input] = (1, sum(r.width * len(r.delays) for r in state.rings))
+            expected[state.output] = (1, sum(r.width for r in state.rings))
+        else:
+            expected[state.output] = shapes.get(state.input, ())
+    for name, shape in expected.items():
+        if shapes.get(name) != shape:
+            raise BadInputError(
+                f"{where}: tensor {name} is {shapes.get(name, 'missing')}, "
+                f"its front end and states need {shape}"
+            )
+    return front
