@@ -10,7 +10,7 @@ GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
 def machine() -> str:
-    """One line: model or processor, cores, architecture, system, and the governor if there is one."""
+    """One line: model or processor, cores, architecture, system and, if any, the governor."""
     parts = [_name(), f"{os.cpu_count()} cores", platform.machine(), _system()]
     if GOVERNOR.is_file():
         parts.append(f"governor {GOVERNOR.read_text().strip()}")
