@@ -1,0 +1,215 @@
+"""Training mixtures made on the fly: no two epochs hear the same sound.
+
+x = clip(g · (s + a·n)),  y = g · s     s = E_s(r * speech), n = E_n(noise)
+
+r    room impulse response (none for most examples). The target keeps the room: it is the
+     reverberant image of the speech at the microphone
+E    colouring: a smooth random gain over frequency, and at times the band limit of a poor
+     microphone
+a    a² = Σs² / (Σn² · 10^(SNR/10)): the wanted signal-to-noise ratio, exact over the example
+g    brings s + a·n to the wanted level; what leaves −1…1 then is clipped in x, not in y
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+from pydantic import Field
+
+from compress.speech import Pair, Recording, Samples
+from device.manifest import Frozen
+
+Range = tuple[float, float]
+Batch = NDArray[np.float32]  # [example, time]
+
+TINY = 1e-10  # energy of a silent example: keeps quotients finite
+SCORED_DBFS = -26.0  # level of the fixed mixtures
+ROOM_SECONDS = 0.5  # impulse responses are cut there
+COLOUR_POINTS = 6  # where the colouring gains are drawn, evenly over log frequency
+COLOUR_LOWEST = 60.0  # Hz
+ROLL_OFF = 24.0  # dB per octave above a band limit
+
+
+class Mixing(Frozen):
+    """How training mixtures vary."""
+
+    seconds: float = Field(3.0, gt=0, description="length of one example")
+    snr_db: Range = (-5.0, 15.0)
+    level_dbfs: Range = Field((-45.0, -10.0), description="RMS level of the mixture")
+    speed: Range = Field((0.88, 1.14), description="playing speed of the speech: pitch and tempo")
+    speed_share: float = Field(0.7, ge=0, le=1, description="share of examples with changed speed")
+    late_share: float = Field(0.15, ge=0, le=1, description="share where speech starts later")
+    two_noises_share: float = Field(0.3, ge=0, le=1)
+    room_share: float = Field(0.3, ge=0, le=1)
+    colour_db: float = Field(5.0, ge=0, description="largest gain of the random colouring")
+    band_share: float = Field(0.15, ge=0, le=1, description="share of band-limited examples")
+    band_hz: Range = (3400.0, 7500.0)
+
+
+class Mixer:
+    """Draws mixtures from recordings.
+
+    Args:
+        speech, noise: what to draw from; a group's chance grows with the root of its length.
+        rooms: impulse responses [n][taps]; may be empty.
+        rate: Hz of all of them.
+    """
+
+    def __init__(
+        self,
+        speech: Sequence[Recording],
+        noise: Sequence[Recording],
+        config: Mixing,
+        rate: int,
+        rooms: Sequence[Samples] = (),
+    ) -> None:
+        self._speech, self._speech_chances = _by_group(speech)
+        self._noise, self._noise_chances = _by_group(noise)
+        self._config, self._rate = config, rate
+        self._taps = int(ROOM_SECONDS * rate)
+        self._rooms = [room[: self._taps] for room in rooms]
+        self.length = int(config.seconds * rate)
+
+    def batch(self, random: np.random.Generator, examples: int) -> tuple[Batch, Batch]:
+        """`examples` mixtures and their targets, [example, time] each."""
+        config = self._config
+        speech = np.stack([self._voice(random) for _ in range(examples)])
+        noise = np.stack([self._noises(random) for _ in range(examples)])
+        size = self.length + self._taps  # linear, not circular, convolution
+        bins = size // 2 + 1
+        limit = self._band(random, examples, bins)
+        rooms = np.zeros((examples, self._taps), np.float32)
+        rooms[:, 0] = 1
+        for example in np.flatnonzero(random.random(examples) < config.room_share):
+            if self._rooms:
+                room = self._rooms[random.integers(len(self._rooms))]
+                rooms[example, : len(room)] = room
+                rooms[example, len(room) :] = 0
+        spectrum = np.fft.rfft(speech, size) * np.fft.rfft(rooms, size)
+        spectrum *= limit * self._colour(random, examples, bins)
+        target = np.fft.irfft(spectrum, size)[:, : self.length].astype(np.float32)
+        spectrum = np.fft.rfft(noise, size) * (limit * self._colour(random, examples, bins))
+        noise = np.fft.irfft(spectrum, size)[:, : self.length].astype(np.float32)
+        return mix(
+            target,
+            noise,
+            random.uniform(*config.snr_db, examples),
+            random.uniform(*config.level_dbfs, examples),
+        )
+
+    def _voice(self, random: np.random.Generator) -> Samples:
+        """Speech of one speaker, utterance after utterance until the example is full."""
+        config = self._config
+        speaker = self._speech[random.choice(len(self._speech), p=self._speech_chances)]
+        changed = random.random() < config.speed_share
+        speed = random.uniform(*config.speed) if changed else 1.0
+        voice = _fill(random, speaker, int(np.ceil(self.length * speed)))
+        if changed:
+            voice = soxr.resample(voice, self._rate * speed, self._rate, quality="LQ")
+        voice = np.pad(voice, (0, max(0, self.length - len(voice))))[: self.length]
+        if random.random() < config.late_share:
+            start = random.integers(self.length // 2)
+            voice = np.concatenate((np.zeros(start, np.float32), voice[: self.length - start]))
+        return voice
+
+    def _noises(self, random: np.random.Generator) -> Samples:
+        count = 2 if random.random() < self._config.two_noises_share else 1
+        total = np.zeros(self.length, np.float32)
+        for index in random.choice(len(self._noise), count, p=self._noise_chances):
+            noise = _fill(random, self._noise[index], self.length)
+            total += noise / np.sqrt(np.mean(noise**2) + TINY) * random.uniform(0.3, 1)
+        return total
+
+    def _frequencies(self, bins: int) -> NDArray[np.float64]:
+        return np.linspace(0, self._rate / 2, bins)
+
+    def _colour(self, random: np.random.Generator, examples: int, bins: int) -> Batch:
+        """Gains [example, bin]: drawn at a few frequencies, straight lines in dB between them."""
+        octave = np.log2(np.maximum(self._frequencies(bins), COLOUR_LOWEST))
+        points = np.linspace(octave[0], octave[-1], COLOUR_POINTS)
+        limit = self._config.colour_db
+        gains = random.uniform(-limit, limit, (examples, COLOUR_POINTS))
+        decibels = np.stack([np.interp(octave, points, gain) for gain in gains])
+        return (10 ** (decibels / 20)).astype(np.float32)
+
+    def _band(self, random: np.random.Generator, examples: int, bins: int) -> Batch:
+        """Low-pass gains [example, bin], one for examples that keep their band."""
+        limited = random.random(examples) < self._config.band_share
+        limits = random.uniform(*self._config.band_hz, examples)
+        octaves = np.log2(np.maximum(self._frequencies(bins), 1)[None] / limits[:, None])
+        decibels = -ROLL_OFF * np.maximum(octaves, 0) * limited[:, None]
+        return (10 ** (decibels / 20)).astype(np.float32)
+
+
+def mix(
+    speech: Batch,
+    noise: Batch,
+    snr_db: NDArray[np.float64],
+    level_dbfs: NDArray[np.float64],
+) -> tuple[Batch, Batch]:
+    """Noisy and target [example, time] at exact SNR and level; the noisy one clips at ±1."""
+    power = np.mean(speech.astype(np.float64) ** 2, 1)
+    noise_power = np.mean(noise.astype(np.float64) ** 2, 1) + TINY
+    gain = np.sqrt((power + TINY) / (noise_power * 10 ** (snr_db / 10)))
+    noisy = speech + gain[:, None] * noise
+    level = 10 ** (level_dbfs / 20) / np.sqrt(np.mean(noisy**2, 1) + TINY)
+    return (
+        np.clip(noisy * level[:, None], -1, 1).astype(np.float32),
+        (speech * level[:, None]).astype(np.float32),
+    )
+
+
+def fixed_mixtures(
+    speech: Sequence[Recording],
+    noise: Sequence[Recording],
+    count: int,
+    seconds: float,
+    snr_db: Range,
+    rate: int,
+    seed: int,
+) -> list[Pair]:
+    """The same mixtures for the same arguments, to score with: no colouring, −26 dBFS.
+
+    Speakers and noise files take turns, so that `count` mixtures hear as many as there are.
+    """
+    random = np.random.default_rng(seed)
+    voices, _ = _by_group(speech)
+    noises, _ = _by_group(noise)
+    voices = [voices[i] for i in random.permutation(len(voices))]
+    noises = [noises[i] for i in random.permutation(len(noises))]
+    length = int(seconds * rate)
+    pairs = []
+    for index in range(count):
+        voice, sound = voices[index % len(voices)], noises[index % len(noises)]
+        noisy, clean = mix(
+            _fill(random, voice, length)[None],
+            _fill(random, sound, length)[None],
+            random.uniform(*snr_db, 1),
+            np.array([SCORED_DBFS]),
+        )
+        pairs.append(Pair(f"{voice[0].name} in {sound[0].name}", noisy[0], clean[0]))
+    return pairs
+
+
+def _by_group(
+    recordings: Sequence[Recording],
+) -> tuple[list[list[Recording]], NDArray[np.float64]]:
+    """Recordings of each group, and the group's chance of being drawn."""
+    groups: dict[str, list[Recording]] = {}
+    for recording in sorted(recordings, key=lambda r: (r.group, r.name)):
+        groups.setdefault(recording.group, []).append(recording)
+    roots = np.sqrt([sum(len(r.samples) for r in group) for group in groups.values()])
+    return list(groups.values()), roots / roots.sum()
+
+
+def _fill(random: np.random.Generator, group: Sequence[Recording], length: int) -> Samples:
+    """`length` samples of one group: a random part, then more until it is full."""
+    parts: list[Samples] = []
+    missing = length
+    while missing > 0:
+        recording = group[int(random.integers(len(group)))]
+        spare = len(recording.samples) - missing
+        parts.append(recording.part(int(random.integers(max(spare, 0) + 1)), missing))
+        missing -= len(parts[-1])
+    return np.concatenate(parts)

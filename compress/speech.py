@@ -1,0 +1,172 @@
+"""Speech and noise recordings in memory: mono, one sample rate, int16.
+
+Folders of the usual forms: clean speech and noise (any tree of flac, wav or ogg files), or pairs
+(`clean/` and `noisy/` with the same file names). A recording's group is what a split must not cut
+through: the speaker for speech, the file itself for noise.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from device.errors import BadInputError
+
+SUFFIXES = (".flac", ".wav", ".ogg")
+FULL_SCALE = 32768.0
+
+Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One file's sound. `samples` is int16: a quarter of the memory of float64, half of float32."""
+
+    name: str
+    group: str
+    samples: NDArray[np.int16]
+
+    def part(self, start: int, length: int) -> Samples:
+        """Samples as float32 in −1…1; shorter than `length` at the end of the recording."""
+        return self.samples[start : start + length].astype(np.float32) / np.float32(FULL_SCALE)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A noisy recording and its clean reference, aligned, float32 in −1…1."""
+
+    name: str
+    noisy: Samples
+    clean: Samples
+
+
+@dataclass(frozen=True)
+class Split:
+    """Recordings whose groups are disjoint between the parts."""
+
+    train: tuple[Recording, ...]
+    validation: tuple[Recording, ...]
+    test: tuple[Recording, ...]
+
+
+def read_audio(path: Path, rate: int) -> Samples:
+    """A file as mono float32 [n] at `rate` Hz, whatever its own rate and channels.
+
+    Raises:
+        BadInputError: not a sound file, no samples, or samples that are NaN or infinite.
+    """
+    try:
+        samples, own_rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise BadInputError(f"{path}: cannot be read as sound: {error}") from error
+    if not len(samples):
+        raise BadInputError(f"{path}: holds no samples")
+    if not np.isfinite(samples).all():
+        raise BadInputError(f"{path}: holds samples that are not finite")
+    mono: Samples = samples.mean(1)
+    if own_rate != rate:
+        mono = soxr.resample(mono, own_rate, rate)
+    return mono
+
+
+def sound_files(folder: Path) -> list[Path]:
+    """Every sound file below a folder, in order of name.
+
+    Raises:
+        BadInputError: no such folder, or nothing in it.
+    """
+    if not folder.is_dir():
+        raise BadInputError(f"{folder}: no such folder of sound files")
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not found:
+        raise BadInputError(f"{folder}: no sound files ({', '.join(SUFFIXES)}) in it")
+    return found
+
+
+def read_speech(folder: Path, rate: int) -> list[Recording]:
+    """Clean speech. The speaker is the file's name up to the first "-" or "_"."""
+    return [_recording(path, speaker_of(path), rate) for path in sound_files(folder)]
+
+
+def read_noise(folder: Path, rate: int) -> list[Recording]:
+    """Noise; each file is a group of its own."""
+    return [
+        _recording(path, path.relative_to(folder).as_posix(), rate) for path in sound_files(folder)
+    ]
+
+
+def read_pairs(folder: Path, rate: int) -> list[Pair]:
+    """Aligned `clean/` and `noisy/` recordings of the same names.
+
+    Raises:
+        BadInputError: a file without its partner, or partners of different length.
+    """
+    clean = {p.name: p for p in sound_files(folder / "clean")}
+    noisy = {p.name: p for p in sound_files(folder / "noisy")}
+    for name in sorted(clean.keys() ^ noisy.keys()):
+        here, there = ("clean", "noisy") if name in clean else ("noisy", "clean")
+        raise BadInputError(f"{folder / here / name}: has no partner in {folder / there}")
+    pairs = []
+    for name in sorted(clean):
+        pair = Pair(name, read_audio(noisy[name], rate), read_audio(clean[name], rate))
+        if len(pair.noisy) != len(pair.clean):
+            raise BadInputError(
+                f"{noisy[name]}: {len(pair.noisy)} samples, its clean partner has "
+                f"{len(pair.clean)}: pairs must be aligned"
+            )
+        pairs.append(pair)
+    return pairs
+
+
+def speaker_of(path: Path) -> str:
+    """`1034-121119-0000.flac` → 1034, `p232_001.wav` → p232, `allison.flac` → allison."""
+    return re.split("[-_]", path.stem, maxsplit=1)[0]
+
+
+def split(recordings: Sequence[Recording], validation: float, test: float, seed: int) -> Split:
+    """Cut by group: the shares are of groups, at least one group each where the share is not 0.
+
+    Groups are ordered by a hash of seed and name, so that a recording keeps its side when others
+    are added.
+
+    Raises:
+        BadInputError: too few groups to fill every part.
+    """
+    groups = sorted(
+        {r.group for r in recordings},
+        key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest(),
+    )
+    counts = [max(1, round(share * len(groups))) if share else 0 for share in (validation, test)]
+    if sum(counts) >= len(groups):
+        raise BadInputError(
+            f"{len(groups)} speakers or noise files are too few to cut validation and test from"
+        )
+    chosen = set(groups[: counts[0]]), set(groups[counts[0] : sum(counts)])
+    return Split(
+        train=tuple(r for r in recordings if r.group not in chosen[0] | chosen[1]),
+        validation=tuple(r for r in recordings if r.group in chosen[0]),
+        test=tuple(r for r in recordings if r.group in chosen[1]),
+    )
+
+
+def fingerprint(recordings: Iterable[Recording]) -> str:
+    """SHA-256 over names and samples, independent of their order."""
+    parts = sorted(
+        hashlib.sha256(r.name.encode() + b"\0" + r.samples.tobytes()).hexdigest()
+        for r in recordings
+    )
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def _recording(path: Path, group: str, rate: int) -> Recording:
+    samples = read_audio(path, rate) * FULL_SCALE
+    limits = np.iinfo(np.int16)
+    return Recording(
+        path.name, group, np.clip(np.rint(samples), limits.min, limits.max).astype(np.int16)
+    )
