@@ -19,11 +19,10 @@ from device.bundle import Model
 from device.errors import BadInputError, NonFiniteError
 from device.manifest import SpectrumInput
 from device.rings import Rings
+from device.samples import Array, without_broken
 
-Array = NDArray[np.float32]
 Spectrum = NDArray[np.complex64]
 
-LOUDEST = 1e6  # samples beyond this are broken, not loud: full scale is 1, or 32768 unscaled
 SMALLEST = np.float32(1e-12)  # |S| below it has no phase
 
 
@@ -53,7 +52,7 @@ class StreamEnhancer:
         self.frames = 0
         """Frames of this enhancer's life."""
         self.bad_samples = 0
-        """Input samples that were NaN, infinite or beyond LOUDEST, heard as silence."""
+        """Input samples that were broken (see device/samples.py), heard as silence."""
         self.bad_frames = 0
         """Frames passed dry because the model's output was not finite."""
         self.bypassed_frames = 0
@@ -81,7 +80,8 @@ class StreamEnhancer:
         Args:
             bypass: pass the frames that become complete dry, without running the model.
         """
-        samples = self._clean(samples)
+        samples, bad = without_broken(np.asarray(samples, np.float32))
+        self.bad_samples += bad
         hops = (self._waiting + len(samples)) // self.hop
         ready: Array = np.empty(hops * self.hop, np.float32)
         taken = 0
@@ -116,15 +116,6 @@ class StreamEnhancer:
         self.reset()
         whole = np.concatenate((self.process(samples), self.flush()))
         return whole[self.delay :]
-
-    def _clean(self, samples: Array) -> Array:
-        samples = np.asarray(samples, np.float32)
-        good = np.abs(samples) <= LOUDEST  # False for NaN, too
-        bad = len(samples) - int(np.count_nonzero(good))
-        if bad:
-            self.bad_samples += bad
-            samples = np.where(good, samples, np.float32(0))
-        return samples
 
     def _frame(self, ready: Array, bypass: bool) -> None:
         """One hop from _pending in, one hop to `ready` out."""

@@ -1,0 +1,179 @@
+"""Sound from files and back: blocks of float32, any rate and channel count in.
+
+Reading is streamed: an hour of sound takes no more memory than a second.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+import soundfile
+import soxr
+
+from device import files
+from device.errors import BadInputError, FieldwrenError
+from device.samples import Array, to_pcm
+
+FORMATS = {".wav": "WAV", ".flac": "FLAC"}  # what is written, by suffix, 16 bits
+RATES = (1_000, 768_000)  # Hz; beyond these it is a broken header, not sound
+
+
+@dataclass(frozen=True)
+class AudioBlock:
+    """A piece of a stream: samples [frames, channels], full scale 1."""
+
+    samples: Array
+
+
+class AudioSource(Protocol):
+    """A microphone, or a file that plays as one."""
+
+    rate: int
+    """Hz."""
+    channels: int
+
+    @property
+    def backlog(self) -> int:
+        """Frames that have been captured and not read."""
+
+    @property
+    def ended(self) -> bool:
+        """No block will come any more."""
+
+    @property
+    def xruns(self) -> int:
+        """Times the sound system reported a loss."""
+
+    @property
+    def drops(self) -> int:
+        """Blocks lost before they could be read."""
+
+    def read(self, timeout: float) -> AudioBlock | None:
+        """The next block, waiting up to `timeout` seconds for it."""
+
+    def close(self) -> None:
+        """Release the device or file."""
+
+
+class Resampler:
+    """One channel from one rate to another, block by block, without shift in time."""
+
+    def __init__(self, source: int, target: int) -> None:
+        self._ratio = target / source
+        self._frames_in = self._frames_out = 0
+        self._stream = (
+            None
+            if source == target
+            else soxr.ResampleStream(source, target, 1, dtype="float32", quality="HQ")
+        )
+
+    def process(self, samples: Array) -> Array:
+        """Samples in, the samples that became ready out."""
+        self._frames_in += len(samples)
+        if self._stream is None:
+            return samples
+        ready: Array = self._stream.resample_chunk(samples)
+        self._frames_out += len(ready)
+        return ready
+
+    def flush(self) -> Array:
+        """The rest: all output together is round(input · target / source) samples long."""
+        if self._stream is None or not self._frames_in:
+            return np.zeros(0, np.float32)
+        rest: Array = self._stream.resample_chunk(np.zeros(0, np.float32), last=True)
+        missing = max(0, round(self._frames_in * self._ratio) - self._frames_out)
+        return np.pad(rest, (0, max(0, missing - len(rest))))[:missing]
+
+
+class SoundReader:
+    """An open sound file of any format libsndfile reads (WAV, FLAC, Ogg, …).
+
+    Raises:
+        BadInputError: no such file, not sound, or a file that is damaged further on.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        if not path.is_file():
+            raise BadInputError(f"{path}: no such sound file")
+        try:
+            self._file = soundfile.SoundFile(path)
+        except (OSError, RuntimeError) as error:
+            raise BadInputError(f"{path}: not a sound file: {_reason(error)}") from error
+        self.rate: int = self._file.samplerate
+        self.channels: int = self._file.channels
+        self.frames: int = self._file.frames
+        if not RATES[0] <= self.rate <= RATES[1]:
+            self.close()
+            raise BadInputError(f"{path}: {self.rate} Hz is not a sampling rate of sound")
+
+    def read(self, frames: int) -> AudioBlock | None:
+        """Up to `frames` frames; None at the end."""
+        try:
+            samples = self._file.read(frames, dtype="float32", always_2d=True)
+        except RuntimeError as error:
+            raise BadInputError(f"{self._path}: damaged: {_reason(error)}") from error
+        return AudioBlock(samples) if len(samples) else None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class SoundWriter:
+    """Mono samples into an open 16-bit file. Made by `writing`."""
+
+    def __init__(self, path: Path, target: soundfile.SoundFile) -> None:
+        self._path, self._target = path, target
+
+    def write(self, samples: Array) -> None:
+        """Append samples; what is beyond full scale is clipped."""
+        try:
+            self._target.write(to_pcm(samples))
+        except (OSError, RuntimeError) as error:
+            raise FieldwrenError(f"{self._path}: cannot write: {_reason(error)}") from error
+
+
+@contextmanager
+def writing(path: Path, rate: int) -> Iterator[SoundWriter]:
+    """Write mono sound of `rate` Hz, format by suffix; the file appears whole or not at all.
+
+    Raises:
+        BadInputError: the suffix is unknown, or nothing can be written there.
+    """
+    kind = FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise BadInputError(f"{path}: can write {' or '.join(FORMATS)} only")
+    if not path.parent.is_dir():
+        raise BadInputError(f"{path}: no such folder: {path.parent}")
+    if path.is_dir():
+        raise BadInputError(f"{path}: is a folder")
+    try:
+        with files.replacing(path) as temporary:
+            target = soundfile.SoundFile(
+                temporary, "w", samplerate=rate, channels=1, format=kind, subtype="PCM_16"
+            )
+            with target:
+                yield SoundWriter(path, target)
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot write: {error.strerror}") from error
+
+
+def _reason(error: Exception) -> str:
+    """libsndfile's own words, without the path it repeats."""
+    return str(getattr(error, "error_string", error)).rstrip(".")
