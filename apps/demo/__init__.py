@@ -1,0 +1,1 @@
+"""The demonstration: real recordings through both apps on a machine without hardware."""
