@@ -1,0 +1,43 @@
+"""Scores of recordings that start at different moments."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from device.errors import BadInputError
+from scripts import score
+
+
+def noise(seconds: float, seed: int) -> score.Samples:
+    generator = np.random.default_rng(seed)
+    return generator.standard_normal(int(seconds * score.RATE)).astype(np.float32) * 0.1
+
+
+@pytest.mark.parametrize("lag", [-900, -1, 0, 1, 5000])
+def test_alignment_finds_the_lag(lag: int) -> None:
+    reference = noise(2, 0)
+    late = np.pad(reference, (lag, 0)) if lag >= 0 else reference[-lag:]
+    aligned = score.align(late + 0.3 * noise(4, 1)[: len(late)], reference)
+    start = max(0, -lag)
+    difference = aligned[start : start + 20_000] - reference[start : start + 20_000]
+    assert np.std(difference) == pytest.approx(0.03, rel=0.1)
+    assert len(aligned) == len(reference)
+
+
+def test_si_sdr_is_the_ratio_that_was_mixed() -> None:
+    reference = noise(4, 2)
+    assert score.score(reference + 0.1 * noise(4, 3), reference)["si_sdr"] == pytest.approx(
+        20, abs=0.3
+    )
+
+
+def test_what_is_not_sound_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "text.wav"
+    path.write_text("not sound")
+    with pytest.raises(BadInputError, match=r"text\.wav: not a sound file"):
+        score.read(path)
+    soundfile.write(path, noise(1, 0), 8000)
+    with pytest.raises(BadInputError, match="16000 Hz"):
+        score.read(path)
