@@ -1,0 +1,170 @@
+"""The training loop: deterministic from (recipe, data, seed), and resumable after any epoch."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from torch import nn
+
+from compress.recipe import Schedule
+from compress.task import Task
+from device import files
+from device.errors import FieldwrenError
+
+EPOCH_SEEDS = 1_000_003  # epochs of different seeds never share random numbers
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of the training log; `scores` are those of the validation split."""
+
+    epoch: int
+    lr: float
+    loss: float
+    scores: dict[str, float]
+    seconds: float
+
+
+def fit(
+    task: Task,
+    net: nn.Module,
+    schedule: Schedule,
+    *,
+    seed: int,
+    checkpoint: Path,
+    label: str,
+    teacher: nn.Module | None = None,
+) -> list[Epoch]:
+    """Train `net` in place to the last epoch and return the log.
+
+    The state after each epoch is written to `checkpoint`; if it exists, training goes on from
+    there and ends with the same weights as without the interruption. The caller removes it.
+
+    Raises:
+        FieldwrenError: the loss is not finite.
+    """
+    fabric = Fabric(accelerator="auto", devices=1, precision=schedule.precision)
+    if schedule.channels_last:
+        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = _optimizer(net, task.head(net), schedule)
+    log: list[Epoch] = []
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        net.load_state_dict(state["net"])
+        optimizer.load_state_dict(state["optimizer"])
+        log = [Epoch(**entry) for entry in state["log"]]
+        print(f"{label}: resuming after epoch {len(log)} of {schedule.epochs}")
+    model, wrapped = fabric.setup(net, optimizer)
+    guide = None
+    if teacher is not None:
+        guide = fabric.setup_module(teacher.eval().requires_grad_(False))
+    steps = task.steps()
+    with _progress() as progress:
+        total = schedule.epochs * steps
+        bar = progress.add_task(label, total=total, completed=len(log) * steps, score="")
+        for epoch in range(len(log), schedule.epochs):
+            started = perf_counter()
+            torch.manual_seed(seed * EPOCH_SEEDS + epoch)
+            model.train()
+            summed = 0.0
+            for index, batch in enumerate(task.batches(epoch, seed)):
+                factor = rate(epoch * steps + index, steps, schedule)
+                for parameters in optimizer.param_groups:
+                    parameters["lr"] = parameters["peak"] * factor
+                placed = tuple(fabric.to_device(part) for part in batch)
+                loss = task.loss(model, placed, guide)
+                wrapped.zero_grad()
+                fabric.backward(loss)
+                if schedule.clip is not None:
+                    fabric.clip_gradients(model, wrapped, max_norm=schedule.clip)
+                wrapped.step()
+                summed += float(loss.detach())
+                progress.advance(bar)
+            if not math.isfinite(summed):
+                raise FieldwrenError(
+                    f"{label}: the loss is not finite in epoch {epoch + 1}: lower lr"
+                )
+            model.eval()
+            quality = task.evaluate(net, "validation")
+            seconds = perf_counter() - started
+            lr = schedule.lr * rate((epoch + 1) * steps, steps, schedule)
+            log.append(Epoch(epoch + 1, lr, summed / steps, dict(quality.scores), seconds))
+            _save(checkpoint, net, optimizer, log)
+            progress.update(bar, score=f"{quality.primary} {quality.value:.2f}")
+            if not progress.console.is_terminal:
+                progress.console.print(
+                    f"{label}: epoch {epoch + 1}/{schedule.epochs} loss {summed / steps:.4f} "
+                    f"{quality.primary} {quality.value:.2f} ({seconds:.0f} s)",
+                    highlight=False,
+                )
+    net.eval()
+    return log
+
+
+def rate(step: int, steps: int, schedule: Schedule) -> float:
+    """Learning rate over its peak at a training step, `steps` to an epoch."""
+    warmup = schedule.warmup * steps
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    progress = (step - warmup) / max(1.0, schedule.epochs * steps - warmup)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def _optimizer(
+    net: nn.Module, head: Iterable[nn.Module], schedule: Schedule
+) -> torch.optim.Optimizer:
+    of_head = {id(parameter) for layer in head for parameter in layer.parameters()}
+    groups: dict[tuple[bool, bool], dict[str, Any]] = {}
+    for parameter in net.parameters():
+        answer, matrix = id(parameter) in of_head, parameter.ndim > 1
+        peak = schedule.lr * (schedule.head_lr if answer else 1.0)
+        entry = {
+            "params": [],
+            "peak": peak,
+            "lr": peak,
+            "weight_decay": schedule.weight_decay if matrix else 0.0,
+        }
+        groups.setdefault((answer, matrix), entry)["params"].append(parameter)
+    if schedule.optimizer == "adamw":
+        return torch.optim.AdamW(groups.values(), lr=schedule.lr)
+    return torch.optim.SGD(
+        groups.values(), lr=schedule.lr, momentum=schedule.momentum, nesterov=schedule.momentum > 0
+    )
+
+
+def _save(
+    checkpoint: Path, net: nn.Module, optimizer: torch.optim.Optimizer, log: list[Epoch]
+) -> None:
+    with files.replacing(checkpoint) as temporary:
+        torch.save(
+            {
+                "net": net.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "log": [asdict(entry) for entry in log],
+            },
+            temporary,
+        )
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[score]}"),
+    )
