@@ -28,8 +28,9 @@ def conv_norm(
         padding = kernel // 2
     else:
         padding = 0
-        before, after = (kernel - stride) // 2, (kernel - stride + 1) // 2
-        if before or after:
+        total = max(0, kernel - stride)
+        before, after = total // 2, total - total // 2
+        if total:
             layers["pad"] = nn.ZeroPad2d((before, after, before, after))
     if groups == inputs == outputs:
         layers["conv"] = DepthwiseConv2d(inputs, kernel, stride, padding)

@@ -1,0 +1,56 @@
+"""Random views of a photo for training: crop, mirror, colour, and the blur of a small region."""
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.images import Image, resize
+from device.manifest import Frozen
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+class Augment(Frozen):
+    """How far a view may differ from its photo. Zero switches a change off."""
+
+    area: tuple[float, float] = (0.4, 1.0)  # share of the photo's area
+    aspect: float = 1.33  # largest stretch of width against height, either way
+    mirror: float = 0.5  # probability
+    colour: float = 0.3  # brightness, contrast, saturation: factors 1 ± this
+    coarse: float = 0.1  # probability of a view that was only `coarse_side` pixels wide
+    coarse_side: tuple[int, int] = (24, 96)
+
+
+def view(image: Image, side: int, options: Augment, generator: np.random.Generator) -> Image:
+    """A random square view [side, side, 3] of a photo."""
+    height, width = image.shape[:2]
+    area = generator.uniform(*options.area) * height * width
+    stretch = math.exp(generator.uniform(-1, 1) * math.log(options.aspect))
+    rows = min(height, max(1, round(math.sqrt(area / stretch * height / width))))
+    columns = min(width, max(1, round(math.sqrt(area * stretch * width / height))))
+    top = int(generator.integers(0, height - rows + 1))
+    left = int(generator.integers(0, width - columns + 1))
+    part = image[top : top + rows, left : left + columns]
+    if generator.random() < options.coarse:
+        low, high = options.coarse_side
+        coarse = int(generator.integers(low, high + 1))
+        if coarse < min(rows, columns):
+            part = resize(part, coarse, coarse)
+    result = resize(part, side, side)
+    if generator.random() < options.mirror:
+        result = cv2.flip(result, 1).astype(np.uint8, copy=False)
+    return _colour(result, options.colour, generator) if options.colour else result
+
+
+def _colour(image: Image, amount: float, generator: np.random.Generator) -> Image:
+    brightness, contrast, saturation = 1 + generator.uniform(-amount, amount, 3)
+    # all three are one affine map of a pixel: pixel → pixel · matrix + offset
+    grey = np.outer(LUMA, np.ones(3, np.float32))
+    matrix: NDArray[np.float32] = (
+        brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * grey)
+    ).astype(np.float32)
+    offset = brightness * (1 - contrast) * float(image.mean())
+    shifted = cv2.transform(image, np.column_stack((matrix.T, np.full(3, offset))))
+    return np.asarray(shifted, np.uint8)

@@ -1,0 +1,122 @@
+"""Photos in folders named after their class, decoded once, augmented per epoch.
+
+Standard form (ImageFolder): `train/<class>/*.jpg`, optionally `test/<class>/*.jpg`. The
+validation split is cut from the training images by seed, class by class.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from device.errors import BadInputError
+
+Image = NDArray[np.uint8]  # [height, width, 3], RGB
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+FORM = "one sub-folder of photos per class"
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Decoded photos of one split; `labels[i]` indexes the class of `images[i]`."""
+
+    images: tuple[Image, ...]
+    labels: NDArray[np.int64]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, indices: Sequence[int] | NDArray[np.int64]) -> "Photos":
+        """Some of the photos."""
+        chosen = np.asarray(indices, np.int64)
+        return Photos(tuple(self.images[i] for i in chosen), self.labels[chosen], self.fingerprint)
+
+
+def class_names(folders: Sequence[Path]) -> tuple[str, ...]:
+    """The classes of one or more folders, sorted.
+
+    Raises:
+        BadInputError: not a folder, or fewer than two classes.
+    """
+    names: set[str] = set()
+    for folder in folders:
+        if not folder.is_dir():
+            raise BadInputError(f"{folder}: no such folder: expected {FORM}")
+        names |= {part.name for part in folder.iterdir() if part.is_dir()}
+    if len(names) < 2:
+        where = ", ".join(map(str, folders))
+        raise BadInputError(f"{where}: found {len(names)} classes, need 2: expected {FORM}")
+    return tuple(sorted(names))
+
+
+def read(folders: Sequence[Path], classes: tuple[str, ...], largest: int) -> Photos:
+    """Decode every photo of the given classes; sides beyond `largest` pixels are halved away.
+
+    Raises:
+        BadInputError: a file that is no readable image, or a class of the folders that is not
+            in `classes`, or a class without an image (only where `folders` hold its folder).
+    """
+    images: list[Image] = []
+    labels: list[int] = []
+    digest = hashlib.sha256()
+    for folder in folders:
+        if not folder.is_dir():
+            raise BadInputError(f"{folder}: no such folder: expected {FORM}")
+        for part in sorted(p for p in folder.iterdir() if p.is_dir()):
+            if part.name not in classes:
+                raise BadInputError(f"{part}: a class that the training data does not have")
+            paths = sorted(p for p in part.iterdir() if p.suffix.lower() in SUFFIXES)
+            if not paths:
+                raise BadInputError(f"{part}: no image in it ({', '.join(SUFFIXES)})")
+            for path in paths:
+                content = path.read_bytes()
+                digest.update(f"{part.name}/{path.name}\0".encode())
+                digest.update(hashlib.sha256(content).digest())
+                images.append(_decode(path, content, largest))
+                labels.append(classes.index(part.name))
+    return Photos(tuple(images), np.array(labels, np.int64), digest.hexdigest())
+
+
+def split(photos: Photos, share: float, seed: int) -> tuple[Photos, Photos]:
+    """(training, validation): `share` of every class, at least one photo, goes to validation.
+
+    Raises:
+        BadInputError: a class has fewer than two photos.
+    """
+    generator = np.random.default_rng(seed)
+    kept: list[int] = []
+    held: list[int] = []
+    for label in np.unique(photos.labels):
+        members = generator.permutation(np.flatnonzero(photos.labels == label))
+        if len(members) < 2:
+            raise BadInputError("a class has one photo only: training and validation need two")
+        count = min(max(1, round(share * len(members))), len(members) - 1)
+        held += members[:count].tolist()
+        kept += members[count:].tolist()
+    return photos.take(sorted(kept)), photos.take(sorted(held))
+
+
+def resize(image: Image, height: int, width: int) -> Image:
+    """Stretch to height × width, as the device does: area for shrinking, linear for growing."""
+    shrinks = image.shape[0] >= height and image.shape[1] >= width
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, (width, height), interpolation=interpolation).astype(
+        np.uint8, copy=False
+    )
+
+
+def _decode(path: Path, content: bytes, largest: int) -> Image:
+    decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_BGR)
+    if decoded is None:
+        raise BadInputError(f"{path}: not a readable image")
+    image: Image = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    height, width = image.shape[:2]
+    factor = largest / max(height, width)
+    if factor < 1:
+        image = resize(image, max(1, round(height * factor)), max(1, round(width * factor)))
+    return image

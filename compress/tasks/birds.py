@@ -1,0 +1,271 @@
+"""The bird classifier: photos in folders → logits, softmax on the host.
+
+Images are stretched to a square, RGB, (pixel − 127) / 128. Training may use smaller views than
+the deployed size: random crops make objects look larger than they are in whole photos, and
+training at a lower resolution undoes that (H. Touvron et al., "Fixing the train-test resolution
+discrepancy", NeurIPS 2019) at a fraction of the time.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field
+from torch import Tensor, nn
+
+from compress import images
+from compress.augment import Augment, view
+from compress.task import Batch, Deployed, Quality
+from compress.tasks import locate
+from device.errors import BadInputError
+from device.manifest import Data, Frozen, ImageInput
+from models.efficientnet_lite import MEAN, STD, EfficientNetLite0, load_imagenet
+from models.resnet import ResNet
+
+BATCH = 64  # images of one forward pass when scoring
+EXAMPLES = 200  # training photos kept for golden vectors and calibration
+FORM = f"an ImageFolder: {images.FORM}"
+
+
+def _named(value: Any) -> Any:
+    return {"all": value} if isinstance(value, str) else value
+
+
+class DataTable(Frozen):
+    """[data]: where the photos are, relative to the data folder or the default data."""
+
+    train: tuple[str, ...] = Field(min_length=1, description="ImageFolders; classes are merged")
+    test: Annotated[dict[str, str], BeforeValidator(_named)] = Field(
+        {}, description="ImageFolders by name; each gets its own scores beside the common ones"
+    )
+    validation: float = Field(0.1, gt=0, lt=1, description="share of the training photos")
+    batch: int = Field(64, gt=0)
+    description: str
+    licence: str
+
+
+class ResNetTable(Frozen):
+    """[model] kind = "resnet": trained from scratch."""
+
+    kind: Literal["resnet"]
+    depth: Literal[8, 14, 20, 26, 32]
+    width: int = Field(16, gt=0)
+    stride: Literal[1, 2] = 1
+    size: int = Field(gt=0, multiple_of=8, description="deployed input, pixels")
+    train_size: int = Field(gt=0, multiple_of=8, description="training views, pixels")
+
+
+class LiteTable(Frozen):
+    """[model] kind = "efficientnet-lite0": from ImageNet weights."""
+
+    kind: Literal["efficientnet-lite0"]
+    size: int = Field(gt=0, multiple_of=32, description="deployed input, pixels")
+    train_size: int = Field(gt=0, multiple_of=32, description="training views, pixels")
+    dropout: float = Field(0.2, ge=0, lt=1)
+
+
+class LossTable(Frozen):
+    """[loss]: cross-entropy, mixed with Hinton's distillation where a teacher is given."""
+
+    smoothing: float = Field(0.1, ge=0, lt=1)
+    distil: float = Field(0.7, ge=0, le=1, description="weight of the teacher's answers")
+    temperature: float = Field(2.0, gt=0)
+
+
+class Settings(Frozen):
+    """The recipe tables of this task."""
+
+    data: DataTable
+    model: Annotated[ResNetTable | LiteTable, Field(discriminator="kind")]
+    augment: Augment = Augment()
+    loss: LossTable = LossTable()
+
+
+class Deploy(nn.Module):
+    """NHWC pixels in, (logits,) out."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: Tensor) -> tuple[Tensor]:
+        return (self.net(image.permute(0, 3, 1, 2)),)
+
+
+class Birds:
+    """A Task (compress/task.py) on photos held in memory."""
+
+    kind = "classify"
+
+    def __init__(
+        self, settings: Settings, train: list[Path], test: dict[str, Path], seed: int
+    ) -> None:
+        self.settings, model = settings, settings.model
+        self.labels = images.class_names(train)
+        largest = 2 * max(model.size, model.train_size)
+        photos = images.read(train, self.labels, largest)
+        self.train, self.validation = images.split(photos, settings.data.validation, seed)
+        self.test = {name: images.read([path], self.labels, largest) for name, path in test.items()}
+        self._data = Data(
+            description=settings.data.description,
+            licence=settings.data.licence,
+            fingerprint=photos.fingerprint,
+        )
+
+    def data(self) -> Data:
+        return self._data
+
+    def build(self) -> nn.Module:
+        model = self.settings.model
+        if isinstance(model, ResNetTable):
+            return ResNet(model.depth, len(self.labels), model.width, model.stride)
+        net = EfficientNetLite0(len(self.labels), model.dropout)
+        load_imagenet(net)
+        return net
+
+    def example(self) -> Tensor:
+        return self._tensor(self.train, [0])
+
+    def head(self, net: nn.Module) -> list[nn.Module]:
+        classifier = net.get_submodule("classifier")
+        return [classifier]
+
+    def steps(self) -> int:
+        return max(1, len(self.train) // self.settings.data.batch)
+
+    def batches(self, epoch: int, seed: int) -> Iterator[Batch]:
+        generator = np.random.default_rng((seed, epoch))
+        order = generator.permutation(len(self.train))
+        side, batch = self.settings.model.train_size, self.settings.data.batch
+        for step in range(self.steps()):
+            chosen = order[step * batch : (step + 1) * batch]
+            views = [
+                view(self.train.images[i], side, self.settings.augment, generator) for i in chosen
+            ]
+            yield _normalised(views), torch.from_numpy(self.train.labels[chosen])
+
+    def loss(self, net: nn.Module, batch: Batch, teacher: nn.Module | None) -> Tensor:
+        pixels, labels = batch
+        logits = net(pixels)
+        table = self.settings.loss
+        hard = F.cross_entropy(logits, labels, label_smoothing=table.smoothing)
+        if teacher is None:
+            return hard
+        with torch.no_grad():
+            answers = teacher(pixels)
+        T = table.temperature
+        soft = (
+            T
+            * T
+            * F.kl_div(
+                F.log_softmax(logits / T, 1),
+                F.log_softmax(answers / T, 1),
+                log_target=True,
+                reduction="batchmean",
+            )
+        )
+        return (1 - table.distil) * hard + table.distil * soft
+
+    def evaluate(self, net: nn.Module, split: str) -> Quality:
+        parts = self._parts(split)
+        device = next(net.parameters()).device
+        logits = {}
+        net.eval()
+        with torch.no_grad():
+            for name, photos in parts.items():
+                answers = [
+                    net(
+                        self._tensor(photos, range(start, min(start + BATCH, len(photos)))).to(
+                            device
+                        )
+                    )
+                    for start in range(0, len(photos), BATCH)
+                ]
+                logits[name] = torch.cat(answers).float().cpu().numpy()
+        return _quality(parts, logits)
+
+    def evaluate_deployed(self, model: Any, split: str) -> Quality:
+        parts = self._parts(split)
+        logits = {
+            name: np.concatenate(
+                [model({"image": self._input(photos, i)})["logits"] for i in range(len(photos))]
+            )
+            for name, photos in parts.items()
+        }
+        return _quality(parts, logits)
+
+    def deploy(self, net: nn.Module) -> Deployed:
+        order = np.random.default_rng(0).permutation(len(self.train))[:EXAMPLES]
+        model = self.settings.model
+        return Deployed(
+            net=Deploy(net).eval(),
+            inputs={"image": "RGB photo, (pixel − mean) / std, [1, height, width, 3]"},
+            outputs={"logits": "one score per label, softmax gives probabilities"},
+            states=(),
+            preprocessing=ImageInput(
+                height=model.size,
+                width=model.size,
+                mean=(MEAN, MEAN, MEAN),
+                std=(STD, STD, STD),
+            ),
+            examples=[{"image": self._input(self.train, int(i))} for i in order],
+            labels=self.labels,
+        )
+
+    def _parts(self, split: str) -> dict[str, images.Photos]:
+        return self.test if split == "test" and self.test else {"all": self.validation}
+
+    def _tensor(self, photos: images.Photos, indices: Any) -> Tensor:
+        size = self.settings.model.size
+        return _normalised([images.resize(photos.images[i], size, size) for i in indices])
+
+    def _input(self, photos: images.Photos, index: int) -> NDArray[np.float32]:
+        return self._tensor(photos, [index]).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def make(settings: Frozen, folders: tuple[Path, ...], seed: int) -> Birds:
+    """The task on the photos that the settings name.
+
+    A first folder that is itself an ImageFolder with `train/` replaces the recipe's own paths.
+
+    Raises:
+        BadInputError: a folder or a class is missing, or a photo is unreadable.
+    """
+    assert isinstance(settings, Settings)
+    own = folders[0]
+    if (own / "train").is_dir():
+        test = {"all": own / "test"} if (own / "test").is_dir() else {}
+        return Birds(settings, [own / "train"], test, seed)
+    train = [locate(path, folders, FORM) for path in settings.data.train]
+    test = {name: locate(path, folders, FORM) for name, path in settings.data.test.items()}
+    if not all(path.is_dir() for path in (*train, *test.values())):
+        raise BadInputError(f"{own}: expected {FORM}")
+    return Birds(settings, train, test, seed)
+
+
+def _normalised(views: list[images.Image]) -> Tensor:
+    """[batch, 3, H, W], channels last in memory."""
+    pixels = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
+    return (pixels.float() - MEAN) / STD
+
+
+def _quality(parts: dict[str, images.Photos], logits: dict[str, NDArray[np.float32]]) -> Quality:
+    """Top-1 and top-5 accuracy in percent, over all photos and, if named, over each part."""
+    scores: dict[str, float] = {}
+    every = np.concatenate([logits[name] for name in parts])
+    truth = np.concatenate([photos.labels for photos in parts.values()])
+    scores["top1"], scores["top5"] = _top(every, truth, 1), _top(every, truth, 5)
+    if len(parts) > 1:
+        for name, photos in parts.items():
+            for k in (1, 5):
+                scores[f"top{k}_{name}"] = _top(logits[name], photos.labels, k)
+    return Quality("top1", scores)
+
+
+def _top(logits: NDArray[np.float32], labels: NDArray[np.int64], k: int) -> float:
+    best = np.argsort(-logits, axis=1)[:, :k]
+    return 100 * float((best == labels[:, None]).any(1).mean())
