@@ -64,9 +64,12 @@ class Motion(Section):
 
     width: int = Field(320, ge=64, description="pixels; frames are shrunk to it for the gate")
     threshold: float = Field(16, gt=0, description="grey levels that count as change")
-    min_area: Share = Field(0.002, description="share of the frame a region must cover")
-    max_area: Share = Field(0.6, description="a larger change is a change of light, not a bird")
-    learning_rate: Share = Field(0.02, description="how fast the background follows")
+    min_area: Share = Field(0.001, description="share of the frame a region must cover")
+    max_area: Share = Field(0.8, description="a larger change is a change of scene, not a bird")
+    max_regions: int = Field(4, ge=1, description="regions classified per frame, largest first")
+    warm_up: Seconds = Field(1.0, description="seconds of learning the background at the start")
+    memory: Seconds = Field(10.0, description="seconds in which the background follows the scene")
+    patience: Seconds = Field(60.0, description="seconds until what stays becomes background")
     margin: float = Field(1.25, ge=1, description="crop = region × margin, squared")
 
 
@@ -79,6 +82,9 @@ class Visits(Section):
     min_confidence: Share = Field(0.5, description="mean vote below which the visit abstains")
     background: tuple[str, ...] = Field(
         ("background",), description="labels that mean there is no bird"
+    )
+    snapshot_bytes: int = Field(
+        256 * 1024 * 1024, ge=0, description="snapshots kept on disk; the oldest go first"
     )
 
 
