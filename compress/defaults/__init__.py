@@ -1,0 +1,34 @@
+"""The embedded default data: small, free, made from packages, the same for the same seed.
+
+It lets a fresh machine train, compress and show everything. It is no benchmark: its birds are
+seventeen animals and its speakers four; for figures that mean something, bring real sets.
+"""
+
+import os
+from pathlib import Path
+
+from compress.defaults import record
+from device.errors import BadInputError
+
+
+def default_root() -> Path:
+    """`$FIELDWREN_CACHE`, or .cache/fieldwren under the repository's root."""
+    named = os.environ.get("FIELDWREN_CACHE")
+    if named:
+        return Path(named).expanduser()
+    return Path(__file__).resolve().parents[2] / ".cache" / "fieldwren"
+
+
+def default_data(root: Path | None = None) -> Path:
+    """The folder of the complete default data.
+
+    Raises BadInputError if it has not been made, or not all of it.
+    """
+    folder = root or default_root()
+    missing = [part for part in record.PARTS if part not in record.read(folder)]
+    if missing:
+        raise BadInputError(
+            f"{folder}: the default data is not complete (no {', '.join(missing)}); run `make "
+            "data`, or use your own with --data DIR or FIELDWREN_DATA=DIR"
+        )
+    return folder
