@@ -37,17 +37,18 @@ class VirtualMicrophone:
     """A PulseAudio source that plays what `feed` is given.
 
     Use as a context manager. A child process with `environment` opens it as the PortAudio
-    device `name`.
+    input `device`.
 
     Args:
-        folder: exists; the server's files go there. No spaces, quotes or semicolons in its path.
+        folder: made if missing; the server's files go there. Its path is short and has no
+            spaces, quotes or semicolons.
         channels: 1, 2, 4 or 8 (other frame sizes abort PulseAudio 16).
         rate: Hz.
     Raises:
         BadInputError: PulseAudio is not installed, or the folder or channel count cannot be used.
     """
 
-    name = "fieldwren"
+    device = "fieldwren"
 
     def __init__(self, folder: Path, channels: int = 4, rate: int = 16_000) -> None:
         program = shutil.which("pulseaudio")
@@ -78,11 +79,12 @@ class VirtualMicrophone:
 
     def start(self) -> None:
         """Start the server, also again after `kill`."""
+        self._folder.mkdir(parents=True, exist_ok=True)
         for stale in (self._socket, self._pipe):  # PulseAudio refuses to start over them
             stale.unlink(missing_ok=True)
         script = self._folder / "server.pa"
         script.write_text(
-            f"load-module module-pipe-source source_name={self.name} file={self._pipe} "
+            f"load-module module-pipe-source source_name={self.device} file={self._pipe} "
             f"format=s16le rate={self.rate} channels={self.channels} "
             f"channel_map={MAPS[self.channels]}\n"
             # last: who can connect finds the source
@@ -90,7 +92,8 @@ class VirtualMicrophone:
         )
         (self._folder / "asound.conf").write_text(
             "</usr/share/alsa/alsa.conf>\n"
-            f'pcm.{self.name} {{ type pulse server "unix:{self._socket}" device "{self.name}" }}\n'
+            f"pcm.{self.device} {{ type pulse "
+            f'server "unix:{self._socket}" device "{self.device}" }}\n'
         )
         log_file = self._folder / "server.log"
         home = {key: str(self._folder) for key in ("HOME", "XDG_RUNTIME_DIR", "PULSE_RUNTIME_PATH")}
