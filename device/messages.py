@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from device.manifest import Sha256
 from device.species import species
 
+App = Literal["birds", "speech"]
+
 # below fieldwren/<station>/
 STATUS = "status"
 DETECTION = "birds/detection"

@@ -1,0 +1,73 @@
+"""A paho client from our settings, and what a failed connection means."""
+
+import ssl
+from dataclasses import dataclass
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.reasoncodes import ReasonCode
+
+from device import config
+from device.errors import BadInputError
+
+CONNECT_TIMEOUT = 5.0  # seconds for the TCP connection
+BACK_OFF_FIRST, BACK_OFF_MOST = 1, 30  # seconds between attempts, doubling
+
+# CONNACK reasons that another attempt does not change
+WRONG_CREDENTIALS = (0x86, 0x87, 0x8C)  # user name or password, not authorized, method
+NOT_MQTT_5 = (0x01, 0x84)  # unacceptable protocol version, in 3.1.1 and in 5
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no connection. `permanent`: only a change of settings helps."""
+
+    message: str
+    permanent: bool
+
+
+def new_client(settings: config.Mqtt, client_id: str) -> Client:
+    """An MQTT 5 client with credentials, TLS and back-off, not connected yet.
+
+    Raises:
+        BadInputError: an unreadable password or CA file.
+    """
+    client = Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
+    client.connect_timeout = CONNECT_TIMEOUT
+    client.reconnect_delay_set(BACK_OFF_FIRST, BACK_OFF_MOST)
+    if settings.username is not None:
+        client.username_pw_set(settings.username, config.password(settings))
+    if settings.ca_file is not None:
+        try:
+            client.tls_set(str(settings.ca_file))
+        except OSError as error:  # ssl.SSLError is one
+            raise BadInputError(f"mqtt.ca_file: {settings.ca_file}: {error}") from error
+    return client
+
+
+def address(settings: config.Mqtt) -> str:
+    """host:port, for messages."""
+    return f"{settings.host}:{settings.port}"
+
+
+def refused(settings: config.Mqtt, reason: ReasonCode) -> Failure:
+    """The broker answered, but not with yes."""
+    where = f"broker {address(settings)}"
+    if reason.value in WRONG_CREDENTIALS:
+        user = settings.username or "no user name"
+        return Failure(
+            f"{where} refuses the credentials ({reason}): check mqtt.username ({user}) and"
+            " mqtt.password",
+            permanent=True,
+        )
+    if reason.value in NOT_MQTT_5:
+        return Failure(f"{where} does not speak MQTT 5: use Mosquitto 1.6 or later", True)
+    return Failure(f"{where} refuses the connection: {reason}", permanent=False)
+
+
+def unreachable(settings: config.Mqtt, error: BaseException | None) -> Failure:
+    """No answer: the network, the name, or TLS."""
+    where = f"broker {address(settings)}"
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+        return Failure(f"{where}: TLS: {error}: check mqtt.ca_file and mqtt.port", permanent=True)
+    return Failure(f"{where} cannot be reached: {error or 'connection closed'}", permanent=False)
