@@ -11,6 +11,7 @@ g    brings s + a·n to the wanted level; what leaves −1…1 then is clipped i
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import soxr
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from compress.speech import Pair, Recording, Samples
+from device.errors import BadInputError
 from device.manifest import Frozen
 
 Range = tuple[float, float]
@@ -213,3 +215,19 @@ def _fill(random: np.random.Generator, group: Sequence[Recording], length: int) 
         parts.append(recording.part(int(random.integers(max(spare, 0) + 1)), missing))
         missing -= len(parts[-1])
     return np.concatenate(parts)
+
+
+def read_rooms(path: Path, rate: int) -> list[Samples]:
+    """Impulse responses from talkers to microphones: `speech` [room, microphone, tap] of an .npz.
+
+    Raises:
+        BadInputError: not such a file, or made for another sample rate.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            responses, own_rate = stored["speech"], int(stored["rate"])
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInputError(f"{path}: holds no room responses: {error}") from error
+    if own_rate != rate:
+        raise BadInputError(f"{path}: made for {own_rate} Hz, the recipe works at {rate} Hz")
+    return list(responses.reshape(-1, responses.shape[-1]).astype(np.float32))

@@ -2,7 +2,7 @@
 
 Folders of the usual forms: clean speech and noise (any tree of flac, wav or ogg files), or pairs
 (`clean/` and `noisy/` with the same file names). A recording's group is what a split must not cut
-through: the speaker for speech, the file itself for noise.
+through: the speaker for speech, the recording for noise.
 """
 
 import hashlib
@@ -95,9 +95,9 @@ def read_speech(folder: Path, rate: int) -> list[Recording]:
 
 
 def read_noise(folder: Path, rate: int) -> list[Recording]:
-    """Noise; each file is a group of its own."""
+    """Noise; each file is a group of its own, and takes of one recording are one group."""
     return [
-        _recording(path, path.relative_to(folder).as_posix(), rate) for path in sound_files(folder)
+        _recording(path, source_of(path.relative_to(folder)), rate) for path in sound_files(folder)
     ]
 
 
@@ -127,6 +127,11 @@ def read_pairs(folder: Path, rate: int) -> list[Pair]:
 def speaker_of(path: Path) -> str:
     """`1034-121119-0000.flac` → 1034, `p232_001.wav` → p232, `allison.flac` → allison."""
     return re.split("[-_]", path.stem, maxsplit=1)[0]
+
+
+def source_of(path: Path) -> str:
+    """`rain/1-17367-B.ogg` → rain/1-17367 (ESC's takes A, B, … of one recording), else the path."""
+    return re.sub("-[A-Z]$", "", path.with_suffix("").as_posix())
 
 
 def split(recordings: Sequence[Recording], validation: float, test: float, seed: int) -> Split:

@@ -1,0 +1,68 @@
+"""Scores of enhanced speech against its clean reference, all at 16 kHz.
+
+    si_sdr   dB, scale-invariant, mean kept (torchmetrics, zero_mean=False)
+    pesq_wb  ITU-T P.862.2, wide band (package pesq), 1…4.64
+    stoi     short-time objective intelligibility (package pystoi), 0…1
+    estoi    its extended form, for modulated noise
+
+PESQ and STOI cannot score recordings without speech; such recordings do not enter their means.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import pesq
+import pystoi
+import torch
+from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
+
+from compress.speech import Pair, Samples
+
+Enhance = Callable[[Samples], Samples]
+"""Noisy recording [n] → enhanced [n], aligned."""
+
+
+def si_sdr(estimate: Samples, clean: Samples) -> float:
+    """dB."""
+    score = scale_invariant_signal_distortion_ratio(
+        torch.from_numpy(estimate.astype(np.float64)), torch.from_numpy(clean.astype(np.float64))
+    )
+    return float(score)
+
+
+def pesq_wb(estimate: Samples, clean: Samples, rate: int) -> float:
+    """1…4.64; NaN where PESQ finds no utterance or less than a quarter of a second."""
+    try:
+        return float(pesq.pesq(rate, clean, estimate, "wb"))
+    except (pesq.NoUtterancesError, pesq.BufferTooShortError):
+        return float("nan")
+
+
+def stoi(estimate: Samples, clean: Samples, rate: int, *, extended: bool) -> float:
+    """0…1; NaN where too little speech is left after pystoi removed silent frames."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        try:
+            return float(pystoi.stoi(clean, estimate, rate, extended=extended))
+        except RuntimeWarning:
+            return float("nan")
+
+
+def score(pairs: Sequence[Pair], enhance: Enhance, rate: int, *, fast: bool) -> dict[str, float]:
+    """Means over the pairs: SI-SDR alone when `fast`, all scores otherwise."""
+    rows = []
+    for pair in pairs:
+        estimate = enhance(pair.noisy)
+        row = {"si_sdr": si_sdr(estimate, pair.clean)}
+        if not fast:
+            row["pesq_wb"] = pesq_wb(estimate, pair.clean, rate)
+            row["stoi"] = stoi(estimate, pair.clean, rate, extended=False)
+            row["estoi"] = stoi(estimate, pair.clean, rate, extended=True)
+        rows.append(row)
+    return {name: _mean(row[name] for row in rows) for name in rows[0]}
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")

@@ -1,0 +1,122 @@
+"""The recordings a recipe's [data] names, read once and split by speaker and by noise file."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field
+
+from compress import mixing, speech
+from compress.mixing import Mixer, Mixing
+from compress.speech import Pair, Recording, Samples, Split
+from compress.tasks import locate
+from device.manifest import Data, Frozen
+
+FORM = "a folder of flac, wav or ogg files"
+PAIRS_FORM = "a folder with clean/ and noisy/ files of the same names"
+ROOMS_FORM = "room responses made with the default data"
+
+Reader = Callable[[Path, int], list[Recording]]
+
+
+class Sources(Frozen):
+    """[data]: paths below the data folders."""
+
+    rate: int = Field(16_000, gt=0, description="Hz; recordings of other rates are resampled")
+    clean: tuple[str, ...] = Field(min_length=1)
+    noise: tuple[str, ...] = Field(min_length=1)
+    rooms: str | None = None
+    test_clean: tuple[str, ...] = ()
+    test_noise: tuple[str, ...] = ()
+    pairs: tuple[str, ...] = Field((), description="scored at the end, never learned from")
+    validation_share: float = Field(0.08, gt=0, lt=1, description="of speakers, of noise files")
+    test_share: float = Field(0.08, gt=0, lt=1, description="where no test folders are given")
+    split_seed: int = Field(0, ge=0)
+    description: str
+    licence: str
+
+
+class Score(Frozen):
+    """[score]: the fixed mixtures that count."""
+
+    seconds: float = Field(4.0, gt=0)
+    snr_db: tuple[float, float] = (-5.0, 10.0)
+    validation: int = Field(40, gt=0, description="mixtures")
+    test: int = Field(40, gt=0, description="mixtures")
+
+
+class SpeechSets:
+    """Everything is read when it is first asked for.
+
+    Args:
+        folders: where paths are looked for, the first that holds one wins.
+    """
+
+    def __init__(self, sources: Sources, score: Score, folders: tuple[Path, ...]) -> None:
+        self._sources, self._score, self._folders = sources, score, folders
+
+    @property
+    def rate(self) -> int:
+        """Hz."""
+        return self._sources.rate
+
+    def origin(self) -> Data:
+        """Description, licence and fingerprint of what is learned from."""
+        learned = (*self._speech.train, *self._noise.train)
+        return Data(
+            description=self._sources.description,
+            licence=self._sources.licence,
+            fingerprint=speech.fingerprint(learned),
+        )
+
+    def mixer(self, config: Mixing) -> Mixer:
+        """Training mixtures."""
+        rooms: list[Samples] = []
+        if self._sources.rooms is not None:
+            path = locate(self._sources.rooms, self._folders, ROOMS_FORM)
+            rooms = mixing.read_rooms(path, self.rate)
+        return Mixer(self._speech.train, self._noise.train, config, self.rate, rooms)
+
+    def mixtures(self, split: str) -> list[Pair]:
+        """The fixed mixtures of "validation" or "test"."""
+        if split == "validation":
+            voices, noises = self._speech.validation, self._noise.validation
+        else:
+            voices, noises = self._speech.test, self._noise.test
+        score = self._score
+        return mixing.fixed_mixtures(
+            voices,
+            noises,
+            score.validation if split == "validation" else score.test,
+            score.seconds,
+            score.snr_db,
+            self.rate,
+            self._sources.split_seed,
+        )
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        """Noisy recordings with their clean references, for the last score."""
+        folders = [locate(name, self._folders, PAIRS_FORM) for name in self._sources.pairs]
+        return [pair for folder in folders for pair in speech.read_pairs(folder, self.rate)]
+
+    @cached_property
+    def _speech(self) -> Split:
+        return self._split(speech.read_speech, self._sources.clean, self._sources.test_clean)
+
+    @cached_property
+    def _noise(self) -> Split:
+        return self._split(speech.read_noise, self._sources.noise, self._sources.test_noise)
+
+    def _split(self, read: Reader, names: Sequence[str], test_names: Sequence[str]) -> Split:
+        sources = self._sources
+        share = 0.0 if test_names else sources.test_share
+        recordings = self._read(read, names)
+        parts = speech.split(recordings, sources.validation_share, share, sources.split_seed)
+        if not test_names:
+            return parts
+        return Split(parts.train, parts.validation, tuple(self._read(read, test_names)))
+
+    def _read(self, read: Reader, names: Sequence[str]) -> list[Recording]:
+        folders = [locate(name, self._folders, FORM) for name in names]
+        return [recording for folder in folders for recording in read(folder, self.rate)]

@@ -1,0 +1,239 @@
+"""Speech enhancement: a streaming network turns each STFT frame's feature into a mask."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from compress import speech, speech_metrics
+from compress.mixing import Mixer, Mixing
+from compress.spectra import BEST_DB, FrontEnd, compressed_distance, si_sdr
+from compress.speech_sets import Score, Sources, SpeechSets
+from compress.task import Batch, Deployed, Quality
+from device.enhancer import StreamEnhancer
+from device.manifest import Data, Frozen, SpectrumInput
+from device.rings import Rings
+from models.tcn import TCN, Stream
+
+SILENT = 1e-9  # mean square of a target without speech: it has no SI-SDR
+QUIETEST = 1e-5  # RMS below which an example is not brought to a common level in the loss
+EXAMPLES = 64  # real frames for golden vectors and calibration
+WARM_UP = 70  # frames before the first of them, so that the rings are filled
+
+
+class Network(Frozen):
+    """[model]."""
+
+    residual: int = Field(160, gt=0)
+    hidden: int = Field(320, gt=0)
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 1, 2, 4, 8, 16)
+    n_fft: int = 512
+    hop: int = 256
+    feature: Literal["compressed_magnitude", "compressed_complex"] = "compressed_complex"
+    exponent: float = Field(0.3, gt=0, le=1)
+    mask: Literal["magnitude", "complex"] = "complex"
+
+
+class Loss(Frozen):
+    """[loss]: what one unit of compressed-spectrum distance is worth, in dB of SI-SDR."""
+
+    spectrum: float = Field(20.0, ge=0, description="towards the clean speech")
+    teacher: float = Field(20.0, ge=0, description="towards the teacher, when distilling")
+
+
+class Batches(Frozen):
+    """[batches]: mixtures are endless, so an epoch is as long as the recipe says."""
+
+    size: int = Field(16, gt=1, description="mixtures")
+    steps: int = Field(500, gt=0, description="batches per epoch")
+
+
+class Settings(Frozen):
+    """The tables this task adds to a recipe."""
+
+    data: Sources
+    model: Network = Network()
+    mixing: Mixing = Mixing()
+    batches: Batches = Batches()
+    loss: Loss = Loss()
+    score: Score = Score()
+
+
+def make(settings: Frozen, folders: tuple[Path, ...], seed: int) -> "Enhancer":
+    """The task on data found in `folders`. The split has a seed of its own, in [data]."""
+    assert isinstance(settings, Settings)
+    return Enhancer(settings, folders)
+
+
+class Enhancer:
+    """The task of compress/task.py."""
+
+    kind = "enhance"
+
+    def __init__(self, settings: Settings, folders: tuple[Path, ...]) -> None:
+        network = settings.model
+        self._settings = settings
+        self._sets = SpeechSets(settings.data, settings.score, folders)
+        self._front = SpectrumInput(
+            rate=settings.data.rate,
+            n_fft=network.n_fft,
+            hop=network.hop,
+            feature=network.feature,
+            exponent=network.exponent,
+            mask=network.mask,
+        )
+        self._end = FrontEnd(self._front)
+
+    def data(self) -> Data:
+        """Description, licence and fingerprint of what the network learns from."""
+        return self._sets.origin()
+
+    def build(self) -> nn.Module:
+        """The uncompressed network."""
+        network = self._settings.model
+        bins = network.n_fft // 2 + 1
+        return TCN(
+            inputs=bins * (2 if network.feature == "compressed_complex" else 1),
+            outputs=bins * (2 if network.mask == "complex" else 1),
+            mask=network.mask,
+            residual=network.residual,
+            hidden=network.hidden,
+            dilations=network.dilations,
+        )
+
+    def example(self) -> Tensor:
+        """The feature of one validation mixture [1, feature, frame]."""
+        noisy = torch.from_numpy(self._sets.mixtures("validation")[0].noisy)[None]
+        return self._end.feature(self._end.analyse(noisy))
+
+    def head(self, net: nn.Module) -> list[nn.Module]:
+        """The layer that gives the mask."""
+        assert isinstance(net, TCN)
+        return [net.leave]
+
+    def steps(self) -> int:
+        """Batches per epoch."""
+        return self._settings.batches.steps
+
+    def batches(self, epoch: int, seed: int) -> Iterator[Batch]:
+        """(noisy, target) [example, time]; new mixtures every epoch."""
+        random = np.random.default_rng([seed, epoch])
+        for _ in range(self.steps()):
+            noisy, target = self._mixer.batch(random, self._settings.batches.size)
+            yield torch.from_numpy(noisy), torch.from_numpy(target)
+
+    def loss(self, net: nn.Module, batch: Batch, teacher: nn.Module | None) -> Tensor:
+        """Negative SI-SDR plus distance of compressed spectra; both also towards the teacher.
+
+        Spectra are compared at the mixture's level, so that quiet examples count as much.
+        """
+        noisy, target = batch
+        level = noisy.square().mean(1, keepdim=True).sqrt().clamp_min(QUIETEST)
+        spectrum = self._end.analyse(noisy)
+        masked, sound = self._enhanced(net, spectrum, noisy.shape[1])
+        masked = masked / level[..., None]
+        loss = _shortfall(sound, target)
+        distance = compressed_distance(masked, self._end.analyse(target / level))
+        loss = loss + self._settings.loss.spectrum * distance
+        if teacher is not None:
+            with torch.no_grad():
+                wanted, _ = self._enhanced(teacher, spectrum, noisy.shape[1])
+            distance = compressed_distance(masked, wanted / level[..., None])
+            loss = loss + self._settings.loss.teacher * distance
+        return loss
+
+    def evaluate(self, net: nn.Module, split: str) -> Quality:
+        """SI-SDR on fixed mixtures; on "test" all scores, also of the noisy input and on pairs."""
+        net.eval()
+
+        def enhance(noisy: speech.Samples) -> speech.Samples:
+            with torch.no_grad():
+                sound = torch.from_numpy(noisy)[None]
+                _, enhanced = self._enhanced(net, self._end.analyse(sound), len(noisy))
+            result: speech.Samples = enhanced[0].numpy()
+            return result
+
+        return self._scores(enhance, split)
+
+    def evaluate_deployed(self, model: Any, split: str) -> Quality:
+        """The same, frame by frame through the code that runs on the device."""
+        return self._scores(StreamEnhancer(model).enhance, split)
+
+    def deploy(self, net: nn.Module) -> Deployed:
+        """One frame per invocation; the host keeps the rings."""
+        assert isinstance(net, TCN)
+        stream = Stream(net).eval()
+        return Deployed(
+            net=stream,
+            inputs={
+                "frame": f"{self._front.feature} of the newest STFT frame",
+                "delayed": "per block the expanded vectors 2·dilation and dilation frames ago",
+            },
+            outputs={
+                "mask": f"{self._front.mask} mask of the same frame",
+                "newest": "per block the expanded vector of this frame",
+            },
+            states=(stream.state,),
+            preprocessing=self._front,
+            examples=self._frames(stream),
+        )
+
+    def _enhanced(self, net: nn.Module, spectrum: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        """Masked spectrum and its sound."""
+        masked = self._end.masked(spectrum, net(self._end.feature(spectrum)))
+        return masked, self._end.synthesise(masked, length)
+
+    def _scores(self, enhance: speech_metrics.Enhance, split: str) -> Quality:
+        rate, fast = self._sets.rate, split == "validation"
+        mixtures = self._sets.mixtures(split)
+        scores = speech_metrics.score(mixtures, enhance, rate, fast=fast)
+        scores |= _named("noisy", speech_metrics.score(mixtures, _as_is, rate, fast=fast))
+        scores["si_sdr_gain"] = scores["si_sdr"] - scores["noisy_si_sdr"]
+        if not fast and self._sets.pairs:
+            pairs = speech_metrics.score(self._sets.pairs, enhance, rate, fast=False)
+            noisy = speech_metrics.score(self._sets.pairs, _as_is, rate, fast=False)
+            scores |= _named("pairs", pairs) | _named("noisy_pairs", noisy)
+        return Quality("si_sdr", scores)
+
+    def _frames(self, stream: Stream) -> list[dict[str, np.ndarray[Any, np.dtype[np.float32]]]]:
+        """Inputs that a stream of validation mixtures gives the network, evenly picked."""
+        rings = Rings(stream.state.rings)
+        examples = []
+        for pair in self._sets.mixtures("validation")[:4]:
+            rings.reset()
+            spectrum = self._end.analyse(torch.from_numpy(pair.noisy)[None])
+            features = self._end.feature(spectrum)[0].T.contiguous().numpy()
+            every = max(1, 4 * (len(features) - WARM_UP) // EXAMPLES)
+            for index, feature in enumerate(features):
+                inputs = {"frame": feature[None], "delayed": rings.delayed().copy()}
+                if index >= WARM_UP and (index - WARM_UP) % every == 0:
+                    examples.append(inputs)
+                with torch.no_grad():
+                    _, newest = stream(*map(torch.from_numpy, inputs.values()))
+                rings.push(newest.numpy())
+        return examples
+
+    @cached_property
+    def _mixer(self) -> Mixer:
+        return self._sets.mixer(self._settings.mixing)
+
+
+def _shortfall(sound: Tensor, target: Tensor) -> Tensor:
+    """Mean negative SI-SDR in dB over the examples that hold speech."""
+    spoken = target.square().mean(1) > SILENT
+    if not spoken.any():
+        return sound.sum() * 0
+    return -si_sdr(sound[spoken], target[spoken]).clamp_max(BEST_DB).mean()
+
+
+def _as_is(noisy: speech.Samples) -> speech.Samples:
+    return noisy
+
+
+def _named(prefix: str, scores: dict[str, float]) -> dict[str, float]:
+    return {f"{prefix}_{name}": value for name, value in scores.items()}
