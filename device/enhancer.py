@@ -71,6 +71,7 @@ class StreamEnhancer:
         self._pending: Array = np.zeros(front.hop, np.float32)
         self._waiting = 0  # samples in _pending
         self._stale = False  # frames have passed that the model did not hear
+        np.fft.irfft(np.fft.rfft(self._newest))  # numpy loads its FFT at the first call: 1 ms
 
     def process(self, samples: Array, *, bypass: bool = False) -> Array:
         """Samples [n] in, the samples that became ready out (0 or more whole hops).

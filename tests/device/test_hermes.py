@@ -1,0 +1,44 @@
+"""Hermes frames: read by the standard library's own WAV reader."""
+
+import io
+import wave
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from device.errors import BadInputError
+from device.hermes import Framer, samples_of
+from device.samples import from_pcm
+
+
+def test_a_frame_is_one_complete_wav_of_20_ms() -> None:
+    pcm = np.arange(-160, 160, dtype=np.int16) * 200
+    (frame,) = Framer().process(from_pcm(pcm))
+    assert len(frame) == 684
+    with wave.open(io.BytesIO(frame)) as content:
+        assert content.getparams()[:4] == (1, 2, 16_000, 320)
+        assert content.readframes(320) == pcm.astype("<i2").tobytes()
+
+
+@given(st.lists(st.integers(0, 900), max_size=8))
+def test_a_stream_comes_out_in_order_and_whole(sizes: list[int]) -> None:
+    pcm = (np.arange(sum(sizes)) * 7919 % 65536 - 32768).astype(np.int16)
+    framer = Framer()
+    frames: list[bytes] = []
+    for piece in np.split(from_pcm(pcm), np.cumsum(sizes)[:-1]):
+        frames += framer.process(piece)
+        assert framer.waiting < 320
+    frames += framer.flush()
+    result = np.concatenate([np.zeros(0, np.int16), *map(samples_of, frames)])
+    assert len(result) == -(-len(pcm) // 320) * 320
+    np.testing.assert_array_equal(result[: len(pcm)], pcm)
+    assert not result[len(pcm) :].any()
+    assert framer.flush() == []
+
+
+@pytest.mark.parametrize("payload", [b"", b"RIFF", bytes(684)])
+def test_another_payload_is_refused(payload: bytes) -> None:
+    with pytest.raises(BadInputError, match="not a 20 ms"):
+        samples_of(payload)
