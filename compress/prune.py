@@ -1,0 +1,235 @@
+"""Channel plans: which channels go, as masks (to try) and as physical removal (to deploy).
+
+torch_pruning's dependency graph knows which layers must lose the same channels: a convolution,
+its batch norm, the layers it feeds, and everything joined to it by residual sums. A plan names
+each such group by its root layer, so it can be stored as JSON and applied to a fresh network.
+Masked and removed networks compute the same function (checked to 1e-5 by the pruning stage),
+provided a zero channel stays zero until the next convolution or matrix, as with ReLU and BN.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch_pruning as tp
+from torch import Tensor, nn
+
+from compress.criteria import CRITERIA
+from compress.criteria.base import Group, Statistics
+from compress.recipe import Prune
+from device.errors import FieldwrenError
+from device.manifest import Frozen
+
+ROOTS = (nn.modules.conv._ConvNd, nn.Linear)
+SEARCH_STEPS = 12  # bisections for a target: the ratio is then known to 1/4096
+ACCURATE = 0.005  # of the network's multiply-accumulates: close enough to the target
+
+
+class Cut(Frozen):
+    """One group: its root layer, the channels it had, those that go, and the layers that follow."""
+
+    layer: str
+    channels: int
+    removed: tuple[int, ...]
+    members: tuple[str, ...]
+
+    @property
+    def kept(self) -> int:
+        """Channels that stay."""
+        return self.channels - len(self.removed)
+
+
+class Plan(Frozen):
+    """Every group of one pruning step, also those that keep all their channels."""
+
+    cuts: tuple[Cut, ...]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A group before the decision."""
+
+    layer: str
+    members: tuple[str, ...]
+    scores: Tensor  # [channels]
+
+
+def score_groups(
+    net: nn.Module, example: Tensor, head: Sequence[nn.Module], criterion: str, seed: int
+) -> list[Scored]:
+    """Score every prunable group of `net`; groups that hold a layer of `head` are left out."""
+    graph = _graph(net, example)
+    statistics = Statistics(seed=seed)
+    found = []
+    for group in graph.get_all_groups(ignored_layers=list(head), root_module_types=ROOTS):
+        scores = CRITERIA[criterion](group, statistics)
+        found.append(Scored(_root(group), tuple(_members(graph, group)), scores))
+    return found
+
+
+def choose(scored: Iterable[Scored], ratio: float, step: Prune) -> Plan:
+    """Remove about `ratio` of the channels: of every group, or the lowest scores of all groups."""
+    groups = list(scored)
+    threshold = 0.0
+    if step.scope == "global":
+        every = torch.cat([group.scores for group in groups]).sort().values
+        threshold = float(every[min(len(every) - 1, round(ratio * len(every)))])
+    cuts = []
+    for group in groups:
+        channels = len(group.scores)
+        if step.scope == "global":
+            wanted = int((group.scores >= threshold).sum())
+        else:
+            wanted = round(channels * (1 - ratio))
+        keep = _rounded(wanted, channels, step)
+        removed = group.scores.argsort(stable=True)[: channels - keep].sort().values
+        cuts.append(
+            Cut(
+                layer=group.layer,
+                channels=channels,
+                removed=tuple(removed.tolist()),
+                members=group.members,
+            )
+        )
+    return Plan(cuts=tuple(cuts))
+
+
+def _rounded(wanted: int, channels: int, step: Prune) -> int:
+    least = math.ceil(channels * (1 - step.max_ratio))
+    keep = max(wanted, least, 1)
+    keep = max(step.round_to, round(keep / step.round_to) * step.round_to)
+    while keep < least:
+        keep += step.round_to
+    return min(keep, channels)
+
+
+def make_plan(
+    net: nn.Module,
+    example: Tensor,
+    head: Sequence[nn.Module],
+    step: Prune,
+    seed: int,
+    cost: Callable[[nn.Module], int],
+) -> Plan:
+    """The plan that meets a step's ratio, or comes closest to its share of `cost` from below.
+
+    Raises:
+        FieldwrenError: the target cannot be reached within `max_ratio`.
+    """
+    scored = score_groups(net, example, head, step.criterion, seed)
+    if not scored:
+        raise FieldwrenError("nothing to prune: no layer's channels are free to go")
+    if step.ratio is not None:
+        return choose(scored, step.ratio, step)
+    assert step.macs is not None
+    whole = cost(net)
+    target = step.macs * whole
+    low, high, best = 0.0, 1.0, None
+    for _ in range(SEARCH_STEPS):
+        ratio = (low + high) / 2
+        plan = choose(scored, ratio, step)
+        spent = cost(remove(copy.deepcopy(net), example, plan))
+        if spent > target:
+            low = ratio
+        else:
+            high, best = ratio, plan
+            if target - spent < ACCURATE * whole:
+                break
+    if best is None:
+        raise FieldwrenError(
+            f"pruning cannot keep only {step.macs:.0%} of the multiply-accumulates with max_ratio "
+            f"{step.max_ratio}: raise max_ratio or macs"
+        )
+    return best
+
+
+def mask(net: nn.Module, example: Tensor, plan: Plan) -> nn.Module:
+    """Zero the plan's channels in place: the same function as after removal, the old shapes."""
+    graph = _graph(net, example)
+    with torch.no_grad():
+        for group in _groups(graph, net, plan):
+            for dependency, indices in group:
+                if not graph.is_out_channel_pruning_fn(dependency.handler):
+                    continue
+                for parameter in _own_parameters(dependency.target.module):
+                    parameter[indices] = 0
+    return net
+
+
+def remove(net: nn.Module, example: Tensor, plan: Plan) -> nn.Module:
+    """Cut the plan's channels out of `net`, in place; returns it."""
+    graph = _graph(net, example)
+    for cut in plan.cuts:
+        if not cut.removed:
+            continue
+        for group in _groups(graph, net, Plan(cuts=(cut,))):
+            group.prune()
+    return net
+
+
+def difference(net: nn.Module, example: Tensor, plan: Plan) -> float:
+    """Largest |masked − removed| over the outputs, computed in float64 on a real input."""
+    example = example.double()
+    exact = copy.deepcopy(net).double().eval()
+    masked = mask(copy.deepcopy(exact), example, plan)
+    removed = remove(exact, example, plan)
+    with torch.no_grad():
+        pairs = zip(_tensors(masked(example)), _tensors(removed(example)), strict=True)
+        return max(float((one - other).abs().max()) for one, other in pairs)
+
+
+def _graph(net: nn.Module, example: Tensor) -> tp.DependencyGraph:
+    frozen = [parameter for parameter in net.parameters() if not parameter.requires_grad]
+    for parameter in frozen:  # the graph is traced through autograd
+        parameter.requires_grad_(True)
+    training = net.training
+    net.eval()
+    graph = tp.DependencyGraph().build_dependency(net, example_inputs=example, verbose=False)
+    net.train(training)
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    return graph
+
+
+def _groups(graph: tp.DependencyGraph, net: nn.Module, plan: Plan) -> list[Group]:
+    modules = dict(net.named_modules())
+    groups = []
+    for cut in plan.cuts:
+        if not cut.removed:
+            continue
+        root = modules[cut.layer]
+        pruner = graph.get_pruner_of_module(root)
+        if pruner.get_out_channels(root) != cut.channels:
+            raise FieldwrenError(f"the channel plan is for another network: {cut.layer}")
+        groups.append(graph.get_pruning_group(root, pruner.prune_out_channels, list(cut.removed)))
+    return groups
+
+
+def _own_parameters(target: nn.Module | nn.Parameter) -> list[Tensor]:
+    """A member's parameters with the pruned axis first."""
+    if isinstance(target, nn.Parameter):  # a bare parameter is pruned along its last axis
+        return [target.data.movedim(-1, 0)]
+    own = [parameter.data for parameter in target.parameters(recurse=False)]
+    if isinstance(target, nn.modules.conv._ConvTransposeNd):
+        return [values.transpose(0, 1) if values.ndim > 1 else values for values in own]
+    return own
+
+
+def _root(group: Group) -> str:
+    return str(group[0].dep.target.name).split(" ")[0]
+
+
+def _members(graph: tp.DependencyGraph, group: Group) -> list[str]:
+    """Layers that produce the group's channels."""
+    return [
+        str(dependency.target.name).split(" ")[0]
+        for dependency, _ in group
+        if graph.is_out_channel_pruning_fn(dependency.handler)
+        and isinstance(dependency.target.module, ROOTS)
+    ]
+
+
+def _tensors(outputs: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+    return [outputs] if isinstance(outputs, Tensor) else outputs
