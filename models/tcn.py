@@ -174,3 +174,83 @@ def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     linear.weight = nn.Parameter(weight[:, :, 0].detach().clone())
     linear.bias = nn.Parameter(bias.detach().clone())
     return linear
+
+
+def macs(net: TCN) -> int:
+    """Multiply-accumulates per frame: every weight of every convolution is used once."""
+    return sum(layer.weight.numel() for layer in net.modules() if isinstance(layer, nn.Conv1d))
+
+
+def stream_whole(stream: Stream, x: Tensor) -> Tensor:
+    """The streaming form over a sequence [1, inputs, time] → [1, outputs, time]; an oracle.
+
+    Keeps every past vector instead of rings: the plain meaning of StateSpec.
+    """
+    past: list[Tensor] = []
+    masks = []
+    starts = [sum(stream.widths[:index]) for index in range(len(stream.widths))]
+    for frame in x[0].T:
+        delayed = []
+        rings = zip(starts, stream.state.rings, strict=True)
+        for start, ring in rings:
+            for delay in ring.delays:
+                known = len(past) >= delay
+                vector = past[-delay][:, start : start + ring.width] if known else None
+                delayed.append(torch.zeros(1, ring.width) if vector is None else vector)
+        mask, newest = stream(frame[None], torch.cat(delayed, -1))
+        past.append(newest)
+        masks.append(mask)
+    return torch.stack(masks, -1)
+
+
+def _main() -> None:
+    """Print cost, causality and the difference between the forms of an untrained network."""
+    import contextlib
+    import io
+    import tempfile
+    from pathlib import Path
+    from time import perf_counter
+
+    import litert_torch
+    from ai_edge_litert import schema_py_generated as schema
+
+    from device.runtime import Runtime
+
+    torch.manual_seed(0)
+    net = TCN(inputs=257, outputs=257, mask="magnitude")
+    frames, changed = 300, 200
+    x = torch.rand(1, 257, frames)
+    net(x)  # one training pass: BatchNorm has statistics
+    stream = Stream(net.eval()).eval()
+    parameters = sum(p.numel() for p in net.parameters())
+    print(f"parameters {parameters:,}   MAC/frame {macs(net):,}   blocks {len(net.blocks)}")
+    with torch.no_grad():
+        before = net(x)
+        future = x.clone()
+        future[..., changed:] = torch.rand(1, 257, frames - changed)
+        after = net(future)
+        past_change = (after - before)[..., :changed].abs().max().item()
+        future_change = (after - before)[..., changed:].abs().max().item()
+        print(f"causal: other future from frame {changed} on: past differs by {past_change:.1g},")
+        print(f"        future by {future_change:.2g}")
+        difference = (stream_whole(stream, x) - before).abs().max().item()
+    print(f"stream − offline over {frames} frames: {difference:.1g}")
+    example = (x[..., 0], torch.zeros(1, len(stream.past_taps[0])))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tcn.tflite"
+        with contextlib.redirect_stdout(io.StringIO()):  # the converter reports every pass
+            litert_torch.convert(stream, example).export(str(path))
+        runtime = Runtime(path)
+        graph = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0).subgraphs[0]
+        runtime.feed({f"args_{i}": value.numpy() for i, value in enumerate(example)})
+        times = []
+        for _ in range(500):
+            start = perf_counter()
+            runtime.invoke()
+            times.append(1e3 * (perf_counter() - start))
+        print(f"nodes {len(graph.operators)}   file {path.stat().st_size / 1e3:.0f} kB")
+        print(f"latency per frame {sorted(times)[250]:.3f} ms median, {runtime.description}")
+
+
+if __name__ == "__main__":
+    _main()
