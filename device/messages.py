@@ -172,7 +172,7 @@ class BirdsTelemetry(Payload):
     """…/birds/telemetry: counts since the start of the app."""
 
     time: Moment
-    source: Literal["opening", "live", "stalled", "ended"]
+    source: Literal["live", "stalled", "ended"]
     fps: float = Field(ge=0, description="frames looked at per second")
     frames_seen: Count = Field(alias="framesSeen")
     frames_dropped: Count = Field(alias="framesDropped", description="overtaken by newer ones")

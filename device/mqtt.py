@@ -1,7 +1,11 @@
 """A paho client from our settings, and what a failed connection means."""
 
+import queue
+import secrets
 import ssl
+import sys
 from dataclasses import dataclass
+from typing import Any
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -71,3 +75,30 @@ def unreachable(settings: config.Mqtt, error: BaseException | None) -> Failure:
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
         return Failure(f"{where}: TLS: {error}: check mqtt.ca_file and mqtt.port", permanent=True)
     return Failure(f"{where} cannot be reached: {error or 'connection closed'}", permanent=False)
+
+
+def probe(settings: config.Mqtt, timeout: float) -> Failure | None:
+    """Connect once and leave; why not, or None when the broker accepts us.
+
+    Raises:
+        BadInputError: an unreadable password or CA file.
+    """
+    client = new_client(settings, f"fieldwren-probe-{secrets.token_hex(4)}")
+    answers: queue.Queue[Failure | None] = queue.Queue()
+
+    def on_connect(client: Client, _: Any, flags: Any, reason: ReasonCode, more: Any) -> None:
+        answers.put(refused(settings, reason) if reason.is_failure else None)
+
+    def on_connect_fail(client: Client, _: Any) -> None:
+        answers.put(unreachable(settings, sys.exception()))
+
+    client.on_connect, client.on_connect_fail = on_connect, on_connect_fail
+    client.connect_async(settings.host, settings.port, settings.keepalive, clean_start=True)
+    client.loop_start()
+    try:
+        return answers.get(timeout=timeout)
+    except queue.Empty:
+        return unreachable(settings, TimeoutError("no answer"))
+    finally:
+        client.disconnect()
+        client.loop_stop()
