@@ -36,6 +36,7 @@ OUTLINE = 5  # pixels; how wide a region's outline is
 GHOST = 1.5  # times sharper in the background than now
 LIGHT = 4.0  # times brighter or darker that is compensated
 LIGHT_STEPS = 128  # how finely the change of light is measured, on a logarithmic scale
+WHITE = 250  # grey levels; from here on a pixel is saturated and tells nothing of the light
 SCENE = 1.0  # seconds a change of the whole picture must last to be the new scene
 
 
@@ -105,18 +106,24 @@ class MotionGate:
         """
         _, numbered, stats, _ = cv2.connectedComponentsWithStats(changed)
         found, things = [], np.zeros_like(changed)
+        edges_then, edges_now = _edges(background), _edges(grey)
         for number, (x, y, width, height, area) in enumerate(stats.tolist()):
             if number == 0 or area < self._config.min_area * changed.size:
                 continue
-            place = (numbered == number).astype(np.uint8)
+            window = (
+                slice(max(0, y - OUTLINE), y + height + OUTLINE),
+                slice(max(0, x - OUTLINE), x + width + OUTLINE),
+            )
+            place = (numbered[window] == number).astype(np.uint8)
             outline = _outline(place)
-            then, now = _sharpness(background, outline), _sharpness(grey, outline)
+            then = float(edges_then[window][outline].mean())
+            now = float(edges_now[window][outline].mean())
             if then > GHOST * now:
-                background[place > 0] = grey[place > 0]
+                background[window][place > 0] = grey[window][place > 0]
                 continue
             found.append(Box(x, y, x + width, y + height))
             if now >= then:
-                things |= place
+                things[window] |= place
         return _joined(found)[: self._config.max_regions], things
 
     def _learn(self, grey: Plane, changed: Mask, time: float) -> None:
@@ -143,8 +150,9 @@ class MotionGate:
 
 def _light(grey: Plane, background: Plane) -> np.float32:
     """The factor that brings the picture to the background's light."""
-    every = (slice(None, None, 2), slice(None, None, 2))
-    ratio = np.log((background[every] + 1) / (grey[every] + 1))
+    before, now = background[::2, ::2], grey[::2, ::2]
+    measured = (before < WHITE) & (now < WHITE)
+    ratio = np.log((before[measured] + 1) / (now[measured] + 1))
     span = math.log(LIGHT)
     counts, edges = np.histogram(ratio, LIGHT_STEPS, (-span, span))
     peak = int(np.convolve(counts, (1, 2, 3, 2, 1), "same").argmax())
@@ -157,10 +165,10 @@ def _outline(place: Mask) -> NDArray[np.bool_]:
     return np.asarray(cv2.dilate(place, around) - cv2.erode(place, around) > 0)
 
 
-def _sharpness(plane: Plane, where: NDArray[np.bool_]) -> float:
-    """Mean gradient, grey levels per pixel."""
-    x, y = cv2.spatialGradient(cv2.convertScaleAbs(plane))
-    return float((np.abs(x[where]) + np.abs(y[where])).mean()) / 8
+def _edges(plane: Plane) -> Plane:
+    """How sharp the picture is at each pixel: size of the gradient."""
+    x, y = cv2.Sobel(plane, cv2.CV_32F, 1, 0), cv2.Sobel(plane, cv2.CV_32F, 0, 1)
+    return np.asarray(cv2.magnitude(x, y), np.float32)
 
 
 def _joined(boxes: list[Box]) -> list[Box]:
