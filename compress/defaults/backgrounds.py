@@ -7,14 +7,21 @@ from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from compress.defaults.recording import Image
+from compress.defaults.pixels import (
+    Canvas,
+    Cutout,
+    Image,
+    blurred,
+    enlarged,
+    mirrored,
+    mixed,
+    over,
+    premultiplied,
+)
 
 SIDE = 128  # pixels; a composite is cut to its final size afterwards
 
-Canvas = NDArray[np.float32]
-Cutout = Image  # [height, width, BGRA]
 Maker = Callable[[np.random.Generator], Canvas]
 
 
@@ -36,11 +43,6 @@ def _texture(random: np.random.Generator, coarsest: int, stretch: float = 1.0) -
     return np.asarray((sum_ - sum_.mean()) / (sum_.std() + 1e-6), np.float32)
 
 
-def _mix(first: Canvas, second: Canvas, share: Canvas) -> Canvas:
-    """Two colours or images by a share [SIDE, SIDE] in 0…1."""
-    return np.asarray(first * (1 - share[..., None]) + second * share[..., None], np.float32)
-
-
 def gradient(random: np.random.Generator) -> Canvas:
     """Sky or a wall: two colours into one another, faintly uneven."""
     angle = random.uniform(0, 2 * np.pi)
@@ -50,7 +52,7 @@ def gradient(random: np.random.Generator) -> Canvas:
     first = _colour(random, hue, random.uniform(40, 255))
     second = _colour(random, hue, random.uniform(40, 255))
     uneven = random.uniform(0, 8) * _texture(random, 2)
-    return _mix(first, second, share.astype(np.float32)) + uneven[..., None]
+    return mixed(first, second, share.astype(np.float32)) + uneven[..., None]
 
 
 def foliage(random: np.random.Generator) -> Canvas:
@@ -60,9 +62,9 @@ def foliage(random: np.random.Generator) -> Canvas:
     middle = _colour(random, hue, random.uniform(70, 150))
     light = _colour(random, hue, random.uniform(130, 230))
     leaves = _texture(random, int(random.choice((4, 8, 16))))
-    shade = _mix(dark, middle, np.clip(leaves * random.uniform(0.5, 2) + 0.5, 0, 1))
+    shade = mixed(dark, middle, np.clip(leaves * random.uniform(0.5, 2) + 0.5, 0, 1))
     sun = np.clip(_texture(random, int(random.choice((4, 8, 16)))) - random.uniform(0, 1), 0, 1)
-    return _mix(shade, light, sun.astype(np.float32))
+    return mixed(shade, light, sun.astype(np.float32))
 
 
 def bark(random: np.random.Generator) -> Canvas:
@@ -71,7 +73,7 @@ def bark(random: np.random.Generator) -> Canvas:
     first = _colour(random, hue, random.uniform(30, 120))
     second = _colour(random, hue, random.uniform(90, 220))
     streaks = _texture(random, 4, stretch=random.uniform(1, 8))
-    wood = _mix(first, second, np.clip(streaks * 0.4 + 0.5, 0, 1).astype(np.float32))
+    wood = mixed(first, second, np.clip(streaks * 0.4 + 0.5, 0, 1).astype(np.float32))
     if random.random() < 0.4:  # boards have joints
         for joint in np.arange(random.uniform(0, 30), SIDE, random.uniform(15, 45)):
             wood[:, int(joint) : int(joint) + int(random.integers(1, 4))] *= 0.4
@@ -80,14 +82,14 @@ def bark(random: np.random.Generator) -> Canvas:
 
 def lights(random: np.random.Generator) -> Canvas:
     """Out-of-focus garden: soft discs of light on a blurred ground."""
-    ground = cv2.GaussianBlur(foliage(random), (0, 0), random.uniform(4, 12))
+    ground = blurred(foliage(random), random.uniform(4, 12))
     for _ in range(int(random.integers(3, 25))):
         disc = np.zeros((SIDE, SIDE), np.float32)
         centre = (int(random.integers(SIDE)), int(random.integers(SIDE)))
         cv2.circle(disc, centre, int(random.integers(3, 18)), 1.0, -1)
-        share = cv2.GaussianBlur(disc, (0, 0), 1.5) * random.uniform(0.1, 0.6)
-        ground = _mix(ground, _colour(random, (0, 360), 240), share)
-    return np.asarray(ground, np.float32)
+        share = blurred(disc, 1.5) * random.uniform(0.1, 0.6)
+        ground = mixed(ground, _colour(random, (0, 360), 240), share)
+    return ground
 
 
 MAKERS: tuple[Maker, ...] = (gradient, foliage, foliage, bark, lights)
@@ -96,9 +98,7 @@ MAKERS: tuple[Maker, ...] = (gradient, foliage, foliage, bark, lights)
 def scene(random: np.random.Generator, cages: Sequence[Image], clutter: Sequence[Cutout]) -> Canvas:
     """A background with branches and things, sharp or out of focus; sometimes an empty cage."""
     if len(cages) and random.random() < 0.15:
-        crop = cages[int(random.integers(len(cages)))]
-        canvas = cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR).astype(np.float32)
-        return canvas[:, ::-1].copy() if random.random() < 0.5 else canvas
+        return mirrored(enlarged(cages[int(random.integers(len(cages)))], SIDE), random)
     canvas = MAKERS[int(random.integers(len(MAKERS)))](random)
     for _ in range(int(random.choice(4, p=(0.35, 0.35, 0.2, 0.1)))):
         if len(clutter) and random.random() < 0.7:
@@ -107,7 +107,7 @@ def scene(random: np.random.Generator, cages: Sequence[Image], clutter: Sequence
         else:
             canvas = with_branch(canvas, random)
     if random.random() < 0.6:
-        canvas = cv2.GaussianBlur(canvas, (0, 0), random.uniform(0.5, 4.0))
+        canvas = blurred(canvas, random.uniform(0.5, 4.0))
     return np.clip(canvas, 0, 255)
 
 
@@ -121,7 +121,7 @@ def with_branch(canvas: Canvas, random: np.random.Generator) -> Canvas:
     cv2.line(share, start, end, 1.0, int(random.integers(1, 12)), cv2.LINE_AA)
     wood = _colour(random, (10, 50), random.uniform(20, 220))
     grain = wood + 10 * _texture(random, 8)[..., None]
-    return _mix(canvas, grain, share)
+    return mixed(canvas, grain, share)
 
 
 def with_thing(canvas: Canvas, thing: Cutout, random: np.random.Generator) -> Canvas:
@@ -130,17 +130,5 @@ def with_thing(canvas: Canvas, thing: Cutout, random: np.random.Generator) -> Ca
     scale = SIDE * random.uniform(0.25, 1.2) / max(height, width)
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), random.uniform(-40, 40), scale)
     turn[:, 2] += random.uniform(0, SIDE, 2) - (width / 2, height / 2)
-    return over(canvas, cv2.warpAffine(premultiplied(thing), turn, (SIDE, SIDE)))
-
-
-def premultiplied(cutout: Cutout) -> Canvas:
-    """BGRA bytes → float32 colours weighted by alpha (0…255) and alpha (0…1): safe to resample."""
-    whole = cutout.astype(np.float32)
-    whole[..., 3] /= 255
-    whole[..., :3] *= whole[..., 3:]
-    return whole
-
-
-def over(canvas: Canvas, layer: NDArray[np.generic]) -> Canvas:
-    """Lay a premultiplied layer [SIDE, SIDE, 4] over the canvas."""
-    return np.asarray(canvas * (1 - layer[..., 3:]) + layer[..., :3], np.float32)
+    layer = cv2.warpAffine(premultiplied(thing), turn, (SIDE, SIDE))
+    return over(canvas, np.asarray(layer, np.float32))

@@ -12,10 +12,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from compress.defaults.backgrounds import SIDE, Canvas, Cutout, over, premultiplied, scene
+from compress.defaults.backgrounds import SIDE, scene
 from compress.defaults.camera import shoot
 from compress.defaults.packages import Package
-from compress.defaults.recording import HEIGHT, WIDTH, Box, Image, Recording, Sighting
+from compress.defaults.pixels import (
+    Canvas,
+    Cutout,
+    Image,
+    blurred,
+    enlarged,
+    mirrored,
+    over,
+    premultiplied,
+    reduced,
+)
+from compress.defaults.recording import HEIGHT, WIDTH, Box, Recording, Sighting
 from compress.defaults.seeds import stream
 from device.errors import BadInputError
 
@@ -106,26 +117,17 @@ def composite(bird: Cutout, behind: Canvas, random: np.random.Generator) -> Canv
     slack = room + (0.25 * np.array((wide, high)) if random.random() < 0.2 else 0.03 * SIDE)
     centre = SIDE / 2 + random.uniform(-1, 1, 2) * slack
     corners = (half @ turn.T + centre).astype(np.float32)
-    edge = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
-    posed = cv2.warpPerspective(
-        _shrunk(premultiplied(bird), max(wide / width, high / height), edge),
-        cv2.getPerspectiveTransform(edge, corners),
-        (SIDE, SIDE),
-        flags=cv2.INTER_LINEAR,
-    )
-    posed = cv2.GaussianBlur(posed, (0, 0), random.uniform(0.3, 0.9))  # no cut edge to learn
-    posed[..., :3] *= random.uniform(0.75, 1.15) * random.uniform(0.95, 1.05, 3)
+    layer = premultiplied(bird)
+    shrink = min(max(wide / width, high / height), 1)
+    layer = reduced(layer, max(round(width * shrink), 2), max(round(height * shrink), 2))
+    right, bottom = layer.shape[1], layer.shape[0]
+    edge = np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]], np.float32)
+    place = cv2.getPerspectiveTransform(edge, corners)
+    posed = np.asarray(cv2.warpPerspective(layer, place, (SIDE, SIDE)), np.float32)
+    posed = blurred(posed, random.uniform(0.3, 0.9))  # no cut edge to learn
+    light = random.uniform(0.75, 1.15) * random.uniform(0.95, 1.05, 3)
+    posed[..., :3] *= light.astype(np.float32)
     return over(behind, posed)
-
-
-def _shrunk(layer: Canvas, scale: float, edge: Canvas) -> Canvas:
-    """The layer reduced by area first when it will become smaller; `edge` follows in place."""
-    if scale >= 1:
-        return layer
-    height, width = layer.shape[:2]
-    size = (max(round(width * scale), 2), max(round(height * scale), 2))
-    edge *= np.array(size, np.float32) / (width, height)
-    return np.asarray(cv2.resize(layer, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def region(image: Image, box: Box, random: np.random.Generator) -> Canvas:
@@ -135,7 +137,7 @@ def region(image: Image, box: Box, random: np.random.Generator) -> Canvas:
     centre_y = box.top + box.height / 2 + random.uniform(-0.12, 0.12) * high
     left, top = max(int(centre_x - wide / 2), 0), max(int(centre_y - high / 2), 0)
     right, bottom = int(centre_x + wide / 2) + 1, int(centre_y + high / 2) + 1
-    return _square(image[top:bottom, left:right])
+    return enlarged(image[top:bottom, left:right], SIDE)
 
 
 def empty_cage(sightings: Sequence[Sighting], random: np.random.Generator) -> Image:
@@ -158,12 +160,6 @@ def empty_cage(sightings: Sequence[Sighting], random: np.random.Generator) -> Im
             return now.image[
                 place.top : place.top + place.height, place.left : place.left + place.width
             ]
-
-
-def _square(crop: Image) -> Canvas:
-    return np.asarray(
-        cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR).astype(np.float32)
-    )
 
 
 def build(
@@ -189,9 +185,9 @@ def build(
             if name == FILMED:
                 # evenly over the whole span, so that rare poses are among them
                 now = seen[number * len(seen) // counts[split]]
-                picture = _mirrored(region(now.image, now.bird, random), random)
+                picture = mirrored(region(now.image, now.bird, random), random)
             elif name == BACKGROUND and random.random() < 0.5:
-                picture = _mirrored(_square(empty_cage(seen, random)), random)
+                picture = mirrored(enlarged(empty_cage(seen, random), SIDE), random)
             else:
                 cages = [empty_cage(seen, random)]
                 picture = scene(random, cages, stamps.clutter[split])
@@ -202,7 +198,3 @@ def build(
             written[split] += 1
         tick((done + 1) / (len(counts) * len(classes)))
     return written
-
-
-def _mirrored(picture: Canvas, random: np.random.Generator) -> Canvas:
-    return np.ascontiguousarray(picture[:, ::-1]) if random.random() < 0.5 else picture

@@ -3,8 +3,7 @@
 import cv2
 import numpy as np
 
-from compress.defaults.backgrounds import Canvas
-from compress.defaults.recording import Image
+from compress.defaults.pixels import Canvas, blurred, enlarged, reduced
 
 SIZE = 96  # pixels of a finished picture
 
@@ -15,24 +14,18 @@ def shoot(canvas: Canvas, random: np.random.Generator) -> bytes:
     if random.random() < 0.25:
         picture = _moved(picture, random)
     if random.random() < 0.35:
-        picture = cv2.GaussianBlur(picture, (0, 0), random.uniform(0.4, 1.8))
-    if random.random() < 0.5:  # a distant bird is small before the region is stretched
+        picture = blurred(picture, random.uniform(0.4, 1.8))
+    if random.random() < 0.5:  # a distant bird is small before its region is stretched
         pixels = int(random.integers(22, SIZE))
-        picture = cv2.resize(picture, (pixels, pixels), interpolation=cv2.INTER_AREA)
-        picture = cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
+        picture = enlarged(reduced(picture, pixels, pixels), SIZE)
     else:
-        picture = cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-    return encode(_noisy(_lit(np.asarray(picture, np.float32), random), random), random)
+        picture = reduced(picture, SIZE, SIZE)
+    return jpeg(_noisy(_lit(picture, random), random), int(random.integers(45, 96)))
 
 
-def encode(picture: Canvas, random: np.random.Generator) -> bytes:
-    """JPEG bytes of a quality between 45 and 95."""
-    quality = int(random.integers(45, 96))
+def jpeg(picture: Canvas, quality: int) -> bytes:
+    """JPEG bytes of a BGR picture, 0…255."""
     pixels = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
-    return _jpeg(pixels, quality)
-
-
-def _jpeg(pixels: Image, quality: int) -> bytes:
     written, content = cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, quality))
     assert written  # OpenCV always has JPEG, and the picture is an ordinary one
     return content.tobytes()

@@ -17,7 +17,7 @@ from compress.defaults.speech import RATE, Audio, utterances
 SECONDS = 20.0
 LEAD = 0.5  # seconds of noise before the first word
 PAUSE = 0.5  # seconds between utterances
-SNR_DB = 3.0  # speech to all noise at microphone 0, over the whole scene
+SNR_DB = 4.0  # speech to all noise at microphone 0, over the whole scene
 DIFFUSE_DB = -8.0  # noise from everywhere, relative to the noise source
 DIRECTIONS = 32  # plane waves that make up the noise from everywhere
 PEAK = 0.7
@@ -35,11 +35,12 @@ class Scene:
 
 
 def scene(spoken: Sequence[Audio], room: Room, seed: int) -> Scene:
-    """A voice in a room, wind-blown rain from a second place, and faint noise from everywhere."""
+    """A voice in a room, an engine in the rain at another place, faint noise from everywhere."""
     samples = int(SECONDS * RATE)
     voice = _talk(spoken, samples, stream(seed, "demo", "voice"))
     random = stream(seed, "demo", "noise")
-    source = noise.rain(samples, random) + 0.3 * noise.wind(samples, random)
+    motor, drops = noise.engine(samples, random), noise.rain(samples, random)
+    source = motor / motor.std() + 0.5 * drops / drops.std()
     speech = _heard(voice, room.speech)
     placed = _heard(source, room.noise[0])
     around = diffuse(samples, random)

@@ -53,7 +53,7 @@ def hum(samples: int, random: np.random.Generator) -> Signal:
     for harmonic in range(1, 31):
         strength = random.uniform(0.2, 1.0) * harmonic ** -random.uniform(0.5, 1.5)
         sound += strength * np.sin(2 * np.pi * (mains * harmonic * time + random.random()))
-    return sound * (1 + 0.1 * slow(samples, 0.5, random))
+    return np.asarray(sound * (1 + 0.1 * slow(samples, 0.5, random)))
 
 
 def rain(samples: int, random: np.random.Generator) -> Signal:
@@ -65,27 +65,32 @@ def rain(samples: int, random: np.random.Generator) -> Signal:
     splash = fftconvolve(hits, decay * random.standard_normal(240))[:samples]
     bed = band(coloured(samples, 0.5, random), random.uniform(300, 900), 7000)
     weight = random.uniform(0.3, 1.0)
-    return bed * (1 + 0.2 * slow(samples, 0.3, random)) + weight * splash / (splash.std() + 1e-9)
+    swell = 1 + 0.2 * slow(samples, 0.3, random)
+    return np.asarray(bed * swell + weight * splash / (splash.std() + 1e-9))
 
 
 def wind(samples: int, random: np.random.Generator) -> Signal:
     """Low rumble that swells and falls in gusts, brighter when it is stronger."""
-    gust = np.exp(0.8 * slow(samples, random.uniform(0.3, 1.5), random))
+    swell = np.clip(slow(samples, random.uniform(0.3, 1.5), random), -2, 2)
+    gust = np.exp(0.6 * swell)
     rumble = band(coloured(samples, 1.5, random), 30, random.uniform(200, 500))
     whistle = band(coloured(samples, 1.0, random), 400, random.uniform(1200, 2500))
-    return gust * rumble / rumble.std() + 0.15 * gust**2 * whistle / whistle.std()
+    air = rumble / rumble.std() + 0.15 * gust * whistle / whistle.std()
+    return np.asarray(gust * air)
 
 
 def engine(samples: int, random: np.random.Generator) -> Signal:
     """Firing pulses of a wandering speed through resonances, and the roar they modulate."""
-    speed = random.uniform(20, 80) * (1 + 0.05 * slow(samples, 0.5, random))  # firings per second
-    phase = np.cumsum(speed) / RATE
-    pulses = np.exp(4 * (np.cos(2 * np.pi * phase) - 1))
-    body = np.zeros(samples)
+    warm = RATE // 2  # the resonances need some time to ring as they will
+    length = samples + warm
+    speed = random.uniform(20, 80) * (1 + 0.05 * slow(length, 0.5, random))  # firings per second
+    pulses = np.exp(4 * (np.cos(2 * np.pi * np.cumsum(speed) / RATE) - 1))
+    body = np.zeros(length)
     for centre in random.uniform(80, 1800, 5):
-        body += random.uniform(0.3, 1.0) * band(pulses, centre * 0.85, centre * 1.15)
-    roar = pulses * band(coloured(samples, 1.0, random), 100, 3000)
-    return body / body.std() + random.uniform(0.2, 0.6) * roar / roar.std()
+        body += random.uniform(0.3, 1.0) * band(pulses, centre * 0.7, centre * 1.4)
+    roar = pulses * band(coloured(length, 1.0, random), 100, 3000)
+    sound = body / body[warm:].std() + random.uniform(0.2, 0.6) * roar / roar[warm:].std()
+    return np.asarray(sound[warm:])
 
 
 def clicks(samples: int, random: np.random.Generator) -> Signal:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.defaults.packages import Package
+from compress.defaults.pixels import Image
 from device.errors import BadInputError
 
 PACKAGE = Package("birdwatcher", "PyPI", "BSD-3-Clause", version="0.5.0")
@@ -25,8 +26,6 @@ TRAIN, TEST, DEMO = (0.0, 0.36), (0.40, 0.5), (0.5, 1.0)
 PLATE_STEP = 10  # every tenth frame is enough for a median
 CHANGED = 60  # sum over the three channels, of 765
 SMALLEST_BIRD = 80  # pixels of area
-
-Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def decode(content: bytes) -> Video:
     """
     images = []
     try:
-        with av.open(io.BytesIO(content)) as container:
+        with av.open(io.BytesIO(content), "r") as container:
             rate = container.streams.video[0].average_rate
             for frame in container.decode(video=0):
                 full = frame.to_ndarray(format="bgr24")

@@ -56,7 +56,8 @@ def microphones() -> Points:
     """Places [4, 3] on a circle around the array's centre, metres; microphone 0 points along x."""
     angle = np.arange(4) * np.pi / 2
     radius = SPACING / np.sqrt(2)
-    return radius * np.stack((np.cos(angle), np.sin(angle), np.zeros(4)), axis=1)
+    circle = np.stack((np.cos(angle), np.sin(angle), np.zeros(4)), axis=1)
+    return np.asarray(radius * circle)
 
 
 def simulate(random: np.random.Generator) -> Room:
@@ -128,11 +129,18 @@ def build(
 
 
 def _save(path: Path, rooms: list[Room]) -> None:
-    fields = ("speech", "noise", "rt60", "size", "array", "talker", "sources")
-    stacked = {
-        field: np.stack([getattr(room, field) for room in rooms]).astype(np.float32)
-        for field in fields
-    }
+    def stacked(field: str) -> NDArray[np.float32]:
+        return np.stack([getattr(room, field) for room in rooms]).astype(np.float32)
+
     np.savez_compressed(
-        path, **stacked, microphones=microphones().astype(np.float32), rate=np.int64(RATE)
+        path,
+        speech=stacked("speech"),
+        noise=stacked("noise"),
+        rt60=stacked("rt60"),
+        size=stacked("size"),
+        array=stacked("array"),
+        talker=stacked("talker"),
+        sources=stacked("sources"),
+        microphones=microphones().astype(np.float32),
+        rate=np.int64(RATE),
     )

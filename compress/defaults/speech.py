@@ -67,7 +67,7 @@ def decode_g722(content: bytes) -> Audio:
     """G.722 bytes → samples at 16 kHz in −1…1; nothing for an empty recording."""
     if not content:
         return np.zeros(0, np.float32)
-    with av.open(io.BytesIO(content), format="g722") as container:
+    with av.open(io.BytesIO(content), "r", format="g722") as container:
         blocks = [frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]
     if not blocks:
         return np.zeros(0, np.float32)
