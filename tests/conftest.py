@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from apps.demo.broker import Broker
 from tests import bundles
 
 
@@ -53,3 +54,10 @@ def data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the real data sets: set FIELDWREN_DATA to their folder")
     return folder
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """A real Mosquitto on a free loopback port, open to everybody, that keeps what it has."""
+    with Broker(tmp_path / "broker", persistent=True) as running:
+        yield running
