@@ -89,6 +89,10 @@ class Task(Protocol):
         """The same score through device code: `model` is a device.bundle.Model."""
         ...
 
+    def final_split(self) -> str:
+        """The split of the reported figures: "test", or "validation" where there is no test."""
+        ...
+
     def deploy(self, net: nn.Module) -> Deployed:
         """The exported form of a trained network."""
         ...

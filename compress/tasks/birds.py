@@ -198,6 +198,9 @@ class Birds:
         }
         return _quality(parts, logits)
 
+    def final_split(self) -> str:
+        return "test" if self.test else "validation"
+
     def deploy(self, net: nn.Module) -> Deployed:
         order = np.random.default_rng(0).permutation(len(self.train))[:EXAMPLES]
         model = self.settings.model
@@ -217,7 +220,7 @@ class Birds:
         )
 
     def _parts(self, split: str) -> dict[str, images.Photos]:
-        return self.test if split == "test" and self.test else {"all": self.validation}
+        return self.test if split == "test" else {"all": self.validation}
 
     def _tensor(self, photos: images.Photos, indices: Any) -> Tensor:
         size = self.settings.model.size
