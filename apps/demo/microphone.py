@@ -29,7 +29,7 @@ MAPS = {  # ALSA's channel order: with any other PulseAudio remixes
 BLOCK = 0.020  # seconds written at a time
 START_TIMEOUT = 30.0  # seconds for the server to come up
 STOP_TIMEOUT = 5.0  # seconds to end in peace
-WRITE_TIMEOUT = 10.0  # seconds the pipe may stay full: the server reads it all the time
+WRITE_TIMEOUT = 30.0  # seconds the pipe may stay full: the server reads while somebody captures
 SOCKET_PATH_LIMIT = 107  # bytes, of the operating system
 
 
@@ -117,8 +117,11 @@ class VirtualMicrophone:
     def feed(self, samples: Pcm, speed: float = 1.0) -> None:
         """Let the microphone hear samples [frames, channels], at `speed` times their own pace.
 
+        While nobody captures, the pipe fills (64 KiB) and `feed` waits; PortAudio, when it
+        looks at its devices, swallows what is in it. So feed silence until the reader is heard.
+
         Raises:
-            FieldwrenError: the server is gone or does not read.
+            FieldwrenError: the server is gone, or nobody captures.
         """
         size = round(BLOCK * self.rate)
         try:
@@ -170,7 +173,7 @@ def _write(pipe: int, content: bytes) -> None:
     while content:
         _, writable, _ = select.select([], [pipe], [], WRITE_TIMEOUT)
         if not writable:
-            raise FieldwrenError(f"the virtual microphone took nothing for {WRITE_TIMEOUT:.0f} s")
+            raise FieldwrenError(f"nobody captured for {WRITE_TIMEOUT:.0f} s")
         try:
             content = content[os.write(pipe, content) :]
         except OSError as error:

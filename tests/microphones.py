@@ -1,0 +1,95 @@
+"""What tests with the virtual microphone share. Waits are on conditions, limits are generous."""
+
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from ctypes.util import find_library
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from apps.demo.microphone import VirtualMicrophone
+from device.microphone import Microphone
+from device.samples import Array, Pcm, to_pcm
+
+LIMIT = 60.0  # seconds a condition may take on a busy machine
+
+needs_pulseaudio = pytest.mark.skipif(
+    shutil.which("pulseaudio") is None
+    or find_library("portaudio") is None
+    or not list(Path("/usr/lib").glob("*/alsa-lib/libasound_module_pcm_pulse.so")),
+    reason="needs apt-get install pulseaudio libasound2-plugins libportaudio2",
+)
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    """Until the condition holds; fails the test after LIMIT seconds."""
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {LIMIT:.0f} s"
+        time.sleep(0.01)
+
+
+def known_sound(frames: int, channels: int) -> Pcm:
+    """Sound in which every sample differs from its neighbours in time and channel."""
+    count = np.arange(frames * channels, dtype=np.int64)
+    return (count * 40503 % 65536 - 32768).astype(np.int16).reshape(-1, channels)
+
+
+def capture(microphone: Microphone, frames: int) -> Pcm:
+    """Read until this many frames have come."""
+    blocks: list[Array] = []
+
+    def enough() -> bool:
+        block = microphone.read(0.1)
+        if block is not None:
+            blocks.append(block.samples)
+        return sum(map(len, blocks)) >= frames
+
+    wait_for(enough, f"{frames} frames")
+    return to_pcm(np.concatenate(blocks))
+
+
+@contextmanager
+def feeding(array: VirtualMicrophone, sound: Pcm, speed: float = 1.0) -> Iterator[None]:
+    """Feed the sound from another thread while the block runs, all of it."""
+    with ThreadPoolExecutor(1) as pool:
+        fed = pool.submit(array.feed, sound, speed)
+        yield
+        fed.result()
+
+
+@contextmanager
+def feeding_silence(array: VirtualMicrophone) -> Iterator[None]:
+    """Silence for as long as the block runs."""
+    stop = threading.Event()
+
+    def feed() -> None:
+        while not stop.is_set():
+            array.feed(np.zeros((320, array.channels), np.int16))
+            stop.wait(0.02)
+
+    with ThreadPoolExecutor(1) as pool:
+        fed = pool.submit(feed)
+        try:
+            yield
+        finally:
+            stop.set()
+        fed.result()
+
+
+@pytest.fixture
+def array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualMicrophone]:
+    """Four virtual microphones that this very process can open."""
+    with VirtualMicrophone(tmp_path / "array", channels=4) as array:
+        for name, value in array.environment.items():
+            monkeypatch.setenv(name, value)
+        if sounddevice := sys.modules.get("sounddevice"):
+            sounddevice._terminate()  # it still knows the devices of an earlier test
+            sounddevice._initialize()
+        yield array
