@@ -97,6 +97,17 @@ class Broker:
         self.stop()
         raise FieldwrenError(f"Mosquitto did not start on port {self.port}: {last[0]}")
 
+    @property
+    def pid(self) -> int:
+        """Its process id.
+
+        Raises:
+            FieldwrenError: it does not run.
+        """
+        if self._process is None:
+            raise FieldwrenError("this Mosquitto does not run")
+        return self._process.pid
+
     def kill(self) -> None:
         """End it without warning (SIGKILL)."""
         self._end(signal.SIGKILL)
