@@ -47,9 +47,9 @@ def data(
         bars: dict[str, TaskID] = {}
 
         def report(part: record.Part, share: float) -> None:
-            if part not in bars:
-                bars[part] = progress.add_task(f"{part:7}", total=1.0)
-            progress.update(bars[part], completed=share)
+            if part not in bars:  # the bar pulses while packages are fetched
+                bars[part] = progress.add_task(f"{part:7}", total=None)
+            progress.update(bars[part], completed=share, total=1.0 if share else None)
 
         made = build(root, seed, wanted, report)
     told = record.read(root)

@@ -22,13 +22,19 @@ def default_root() -> Path:
 def default_data(root: Path | None = None) -> Path:
     """The folder of the complete default data.
 
-    Raises BadInputError if it has not been made, or not all of it.
+    Raises BadInputError if it has not been made, or not all of it with one seed.
     """
     folder = root or default_root()
-    missing = [part for part in record.PARTS if part not in record.read(folder)]
+    there = record.read(folder)
+    missing = [part for part in record.PARTS if part not in there]
     if missing:
-        raise BadInputError(
-            f"{folder}: the default data is not complete (no {', '.join(missing)}); run `make "
-            "data`, or use your own with --data DIR or FIELDWREN_DATA=DIR"
-        )
-    return folder
+        wrong = f"the default data is not complete (no {', '.join(missing)})"
+    elif len({told.seed for told in there.values()}) > 1:
+        # the same prompt could then be both in training and in the demo
+        wrong = "the parts of the default data were made with different seeds"
+    else:
+        return folder
+    raise BadInputError(
+        f"{folder}: {wrong}; run `make data`, or use your own data with --data DIR or "
+        "FIELDWREN_DATA=DIR"
+    )

@@ -10,13 +10,13 @@ import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from compress.defaults import birds, demo, noise, packages, record, recording, rooms, speech
 from compress.defaults.record import Part, PartRecord
 from compress.defaults.seeds import stream
-from device.errors import BadInputError
+from device.errors import BadInputError, FieldwrenError
 
 Tick = Callable[[float], None]  # share of a part that is done, 0…1
 Report = Callable[[Part, float], None]
@@ -88,23 +88,22 @@ def build(
     seed: int,
     only: Collection[Part],
     report: Report,
-    sources: Sources | None = None,
     amounts: Amounts | None = None,
 ) -> list[Part]:
     """Make the parts that are not there yet with this seed; return which were made.
 
-    Raises BadInputError when a package cannot be had, or another build is at work here.
+    Raises BadInputError when a package cannot be had, or another build is at work here, and
+    FieldwrenError when the folder cannot be written.
     """
     amounts = amounts or Amounts()
-    sources = sources or Sources(root / "packages", amounts, seed)
-    root.mkdir(parents=True, exist_ok=True)
+    sources = Sources(root / "packages", amounts, seed)
     made: list[Part] = []
     with _alone(root):
         for part in record.PARTS:
             there = record.read(root)
             if part not in only or (part in there and there[part].seed == seed):
                 continue
-            _make(root, part, seed, sources, amounts, lambda share, p=part: report(p, share))  # type: ignore[misc]
+            _make(root, part, seed, sources, amounts, partial(report, part))
             made.append(part)
     return made
 
@@ -112,14 +111,21 @@ def build(
 @contextmanager
 def _alone(root: Path) -> Iterator[None]:
     """Refuse to build where another process is building; the lock ends with its process."""
-    with (root / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadInputError(
-                f"{root}: another process is making the default data here; wait for it to end"
-            ) from None
-        yield
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with (root / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BadInputError(
+                    f"{root}: another process is making the default data here; wait for its end"
+                ) from None
+            yield
+    except OSError as error:
+        raise FieldwrenError(
+            f"{error.filename or root}: {error.strerror or error}; make room or choose another "
+            "folder with --out"
+        ) from None
 
 
 def _make(
@@ -130,6 +136,7 @@ def _make(
     folder = building / part
     tick(0.0)
     told = _PARTS[part](folder, seed, sources, amounts, tick)
+    tick(1.0)
     others = {name: r for name, r in record.read(root).items() if name != part}
     record.write(root, others)
     shutil.rmtree(root / part, ignore_errors=True)

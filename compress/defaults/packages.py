@@ -56,6 +56,7 @@ def fetch(package: Package, cache: Path) -> Archive:
 
     Raises BadInputError, in one line, when it can be had from neither.
     """
+    cache = cache.resolve()
     pattern = f"{package.name}_*.deb"
     if package.registry == "PyPI":
         pattern = f"{package.name}-{package.version}-*.whl"
@@ -81,8 +82,8 @@ def fetch(package: Package, cache: Path) -> Archive:
 def _download_debian(package: Package, folder: Path, cache: Path) -> None:
     if shutil.which("apt-get") is None:
         raise BadInputError(
-            f"{package.name}: this is a Debian package and there is no apt-get here; put "
-            f"{package.name}_VERSION_all.deb from packages.debian.org into {cache}, {OWN_DATA}"
+            f"{package.name}: this Debian package is fetched with apt-get, which is not here; "
+            f"run this on Debian or in a Debian container, {OWN_DATA}"
         )
     waiting = (
         "-o", f"Acquire::http::Timeout={STALL_SECONDS}",

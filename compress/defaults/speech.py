@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from compress.defaults.packages import Package
 from compress.defaults.seeds import stream
+from device.errors import BadInputError
 
 RATE = 16_000  # Hz
 SHORTEST_PROMPT = 1.0  # seconds; shorter ones are digits, letters and beeps
@@ -104,23 +105,31 @@ def pools(
     minutes: Minutes,
     seed: int,
 ) -> Pools:
-    """Deal each speaker's prompts, shuffled, to the pools until each has its minutes."""
-    parted: Pools = Pools({}, {}, {}, {}, {})
+    """Deal each speaker's prompts, shuffled, to the pools until each has its minutes.
+
+    Raises BadInputError if a speaker has too few prompts for all of them.
+    """
+    parted = Pools({}, {}, {}, {}, {})
     for speaker, spoken in train.items():
         shares = _deal(
+            speaker,
             spoken,
             (minutes.train, minutes.babble, minutes.test_babble),
             stream(seed, "prompts", speaker),
         )
         parted.train[speaker], parted.babble[speaker], parted.test_babble[speaker] = shares
     for speaker, spoken in test.items():
-        shares = _deal(spoken, (minutes.test, minutes.demo), stream(seed, "prompts", speaker))
+        wanted = (minutes.test, minutes.demo)
+        shares = _deal(speaker, spoken, wanted, stream(seed, "prompts", speaker))
         parted.test[speaker], parted.demo[speaker] = shares
     return parted
 
 
 def _deal(
-    spoken: Sequence[Audio], minutes: Sequence[float], random: np.random.Generator
+    speaker: str,
+    spoken: Sequence[Audio],
+    minutes: Sequence[float],
+    random: np.random.Generator,
 ) -> list[list[Audio]]:
     order = iter(random.permutation(len(spoken)))
     shares: list[list[Audio]] = []
@@ -132,6 +141,12 @@ def _deal(
                 break
             share.append(spoken[index])
         shares.append(share)
+    if not all(shares):
+        found = sum(map(len, spoken)) / RATE / 60
+        raise BadInputError(
+            f"{speaker}: {found:.1f} min of speech in the package, and {sum(minutes):.1f} min are "
+            "needed; this version of it cannot be used: bring your own data with --data DIR"
+        )
     return shares
 
 
