@@ -28,8 +28,19 @@ class FrontEnd(nn.Module):
         super().__init__()
         self.config = config
         size = {"n_fft": config.n_fft, "hop_length": config.hop, "window_fn": _window}
-        self.analyse = Spectrogram(power=None, pad_mode="constant", **size)
-        self.synthesise = InverseSpectrogram(**size)
+        self._analyse = Spectrogram(power=None, pad_mode="constant", **size)
+        self._synthesise = InverseSpectrogram(**size)
+
+    def analyse(self, sound: Tensor) -> Tensor:
+        """[batch, time] → complex [batch, bin, frame]; the last hop is filled with zeros."""
+        missing = -sound.shape[-1] % self.config.hop
+        spectrum: Tensor = self._analyse(nn.functional.pad(sound, (0, missing)))
+        return spectrum
+
+    def synthesise(self, spectrum: Tensor, length: int) -> Tensor:
+        """Complex [batch, bin, frame] → [batch, length], aligned with what was analysed."""
+        sound: Tensor = self._synthesise(spectrum, spectrum.shape[-1] * self.config.hop)
+        return sound[..., :length]
 
     def feature(self, spectrum: Tensor) -> Tensor:
         """Complex [batch, bin, frame] → real [batch, feature, frame]."""

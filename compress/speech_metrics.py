@@ -19,6 +19,8 @@ from torchmetrics.functional.audio import scale_invariant_signal_distortion_rati
 
 from compress.speech import Pair, Samples
 
+SHORTEST = 0.4  # seconds; STOI compares stretches of 384 ms
+
 Enhance = Callable[[Samples], Samples]
 """Noisy recording [n] → enhanced [n], aligned."""
 
@@ -33,6 +35,8 @@ def si_sdr(estimate: Samples, clean: Samples) -> float:
 
 def pesq_wb(estimate: Samples, clean: Samples, rate: int) -> float:
     """1…4.64; NaN where PESQ finds no utterance or less than a quarter of a second."""
+    if not clean.any() or not estimate.any():  # pesq divides by the peak
+        return float("nan")
     try:
         return float(pesq.pesq(rate, clean, estimate, "wb"))
     except (pesq.NoUtterancesError, pesq.BufferTooShortError):
@@ -40,7 +44,9 @@ def pesq_wb(estimate: Samples, clean: Samples, rate: int) -> float:
 
 
 def stoi(estimate: Samples, clean: Samples, rate: int, *, extended: bool) -> float:
-    """0…1; NaN where too little speech is left after pystoi removed silent frames."""
+    """0…1; NaN where there is too little speech left after pystoi removed silent frames."""
+    if len(clean) < SHORTEST * rate or not clean.any():
+        return float("nan")
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         try:

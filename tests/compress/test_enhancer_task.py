@@ -1,0 +1,193 @@
+"""The enhancer as a task: it learns, it repeats, and what is deployed is what was trained."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from numpy.typing import NDArray
+
+from compress.tasks import enhancer
+from compress.tasks.enhancer import Enhancer, Settings
+from device import bundle
+from device.errors import BadInputError
+from models.tcn import TCN
+from tests import bundles
+
+RATE = 16_000
+SMALL = {
+    "data": {
+        "clean": ["speech"],
+        "noise": ["noise"],
+        "pairs": ["pairs"],
+        "validation_share": 0.3,
+        "test_share": 0.3,
+        "description": "hiss in rumble",
+        "licence": "none",
+    },
+    "model": {
+        "residual": 16,
+        "hidden": 24,
+        "dilations": [1, 2],
+        "feature": "compressed_magnitude",
+        "mask": "magnitude",
+    },
+    "mixing": {"seconds": 0.5, "room_share": 0, "band_share": 0, "colour_db": 0},
+    "batches": {"size": 4, "steps": 3},
+    "score": {"seconds": 2.0, "validation": 3, "test": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four "speakers" (bursts of hiss above 2 kHz) and four noises (rumble below 1 kHz)."""
+    folder = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    for part in ("speech", "noise", "pairs/clean", "pairs/noisy"):
+        (folder / part).mkdir(parents=True)
+
+    def band(low: float, high: float) -> NDArray[np.float64]:
+        spectrum = np.fft.rfft(random.standard_normal(3 * RATE))
+        frequency = np.fft.rfftfreq(3 * RATE, 1 / RATE)
+        return np.fft.irfft(spectrum * (low <= frequency) * (frequency < high))
+
+    for index in range(4):
+        voice = 0.1 * band(2000, 8000) * np.repeat(random.random(30) > 0.4, RATE // 10)
+        rumble = 0.1 * band(50, 1000)
+        soundfile.write(folder / f"speech/{index}-1.flac", voice, RATE)
+        soundfile.write(folder / f"noise/{index}.flac", rumble, RATE)
+    soundfile.write(folder / "pairs/clean/a.flac", voice, RATE)
+    soundfile.write(folder / "pairs/noisy/a.flac", voice + rumble, RATE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def task(data: Path) -> Enhancer:
+    made = enhancer.make(Settings.model_validate(SMALL), (data,), seed=0)
+    assert isinstance(made, Enhancer)
+    return made
+
+
+@pytest.fixture(scope="module")
+def trained(task: Enhancer) -> tuple[TCN, list[float]]:
+    """A network after a few epochs, and its losses."""
+    torch.manual_seed(0)
+    net = task.build()
+    assert isinstance(net, TCN)
+    optimizer = torch.optim.AdamW(net.parameters(), 5e-3)
+    losses = []
+    for epoch in range(25):
+        for batch in task.batches(epoch, seed=0):
+            loss = task.loss(net, batch, None)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+    return net, losses
+
+
+def test_batches_repeat_for_epoch_and_seed(task: Enhancer) -> None:
+    one, same = ([b[0] for b in task.batches(1, seed=5)] for _ in range(2))
+    assert len(one) == task.steps() == 3
+    assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
+    for epoch, seed in ((2, 5), (1, 6)):
+        assert not torch.equal(one[0], next(task.batches(epoch, seed))[0])
+    assert not torch.equal(one[0], one[1])
+
+
+def test_training_lowers_the_loss_and_raises_the_score(
+    task: Enhancer, trained: tuple[TCN, list[float]]
+) -> None:
+    net, losses = trained
+    assert np.mean(losses[-6:]) < np.mean(losses[:6]) - 3
+    quality = task.evaluate(net, "validation")
+    assert quality.primary == "si_sdr"
+    assert quality.value > quality.scores["noisy_si_sdr"] + 2
+    gain = quality.value - quality.scores["noisy_si_sdr"]
+    assert quality.scores["si_sdr_gain"] == pytest.approx(gain)
+
+
+def test_a_teacher_adds_what_the_student_differs_by(
+    task: Enhancer, trained: tuple[TCN, list[float]]
+) -> None:
+    net, _ = trained
+    batch = next(task.batches(0, seed=9))
+    alone = task.loss(net.eval(), batch, None)
+    assert torch.allclose(task.loss(net, batch, copy.deepcopy(net)), alone)
+    assert task.loss(net, batch, task.build().eval()) > alone + 0.01
+
+
+def test_examples_without_speech_still_teach(task: Enhancer) -> None:
+    hiss = 0.01 * torch.randn(2, 8000)
+    net = task.build()
+    loss = task.loss(net, (hiss, torch.zeros(2, 8000)), None)
+    loss.backward()
+    gradients = [p.grad for p in net.parameters() if p.grad is not None]
+    assert any(g.abs().max() > 0 for g in gradients)
+    assert all(torch.isfinite(g).all() for g in gradients)
+
+
+def test_the_deployed_model_scores_what_the_network_scores(
+    task: Enhancer, trained: tuple[TCN, list[float]], tmp_path: Path
+) -> None:
+    """The same mixtures through torch offline and, converted, through the device's stream."""
+    net, _ = trained
+    deployed = task.deploy(net.eval())
+    assert len(deployed.examples) >= 16
+    inputs = {name: value.shape for name, value in deployed.examples[0].items()}
+    assert inputs == {"frame": (1, 257), "delayed": (1, 2 * 2 * 24)}
+    assert list(inputs) == list(deployed.inputs)
+    folder = bundles._write(
+        tmp_path / "tones",
+        deployed.net,
+        "enhance",
+        deployed.examples[:3],
+        tuple(deployed.outputs),
+        deployed.preprocessing,
+        states=deployed.states,
+    )
+    offline = task.evaluate(net, "test").scores
+    streamed = task.evaluate_deployed(bundle.load(folder), "test").scores
+    assert {"si_sdr", "pesq_wb", "stoi", "estoi", "pairs_si_sdr", "noisy_pairs_stoi"} <= set(
+        offline
+    )
+    assert streamed == pytest.approx(offline, abs=1e-2, nan_ok=True)
+
+
+def test_head_and_example(task: Enhancer) -> None:
+    net = task.build()
+    assert isinstance(net, TCN)
+    assert task.head(net) == [net.leave]
+    assert net.eval()(task.example()).shape[1] == 257
+
+
+def test_data_tells_what_was_learned_from(task: Enhancer) -> None:
+    origin = task.data()
+    assert (origin.description, origin.licence) == ("hiss in rumble", "none")
+    assert len(origin.fingerprint) == 64
+
+
+def test_missing_data_is_one_clear_line(tmp_path: Path) -> None:
+    made = enhancer.make(Settings.model_validate(SMALL), (tmp_path,), seed=0)
+    with pytest.raises(
+        BadInputError, match=r"no speech in .*: expected a folder of flac, wav or ogg"
+    ):
+        next(made.batches(0, 0))
+
+
+def test_real_sets_are_split_by_speaker_and_noise(data_folder: Path) -> None:
+    table = SMALL["data"] | {"clean": ["speech/librispeech-train122"], "noise": ["noise/esc10"]}  # type: ignore[operator]
+    made = enhancer.make(
+        Settings.model_validate(SMALL | {"data": table, "score": {"validation": 20, "test": 20}}),
+        (data_folder,),
+        seed=0,
+    )
+    assert isinstance(made, Enhancer)
+    heard = [
+        {name for pair in made._sets.mixtures(split) for name in pair.name.split(" in ")}
+        for split in ("validation", "test")
+    ]
+    assert len(heard[0]) > 20
+    assert not heard[0] & heard[1]

@@ -1,0 +1,147 @@
+"""Mixtures: exact SNR and level, reproducible, and no part left out of the augmentation."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from compress import mixing
+from compress.mixing import Mixer, Mixing
+from compress.speech import Recording
+from device.errors import BadInputError
+
+RATE = 16_000
+PLAIN = Mixing(
+    seconds=0.5,
+    speed_share=0,
+    late_share=0,
+    two_noises_share=0,
+    room_share=0,
+    colour_db=0,
+    band_share=0,
+)
+
+
+def recordings(count: int, seconds: float, seed: int) -> list[Recording]:
+    random = np.random.default_rng(seed)
+    samples = (random.standard_normal((count, int(seconds * RATE))) * 3000).astype(np.int16)
+    return [Recording(f"{seed}-{i}", f"{seed}-{i}", s) for i, s in enumerate(samples)]
+
+
+def mixer(config: Mixing, rooms: list[NDArray[np.float32]] | None = None) -> Mixer:
+    return Mixer(recordings(4, 1.5, 1), recordings(3, 0.2, 2), config, RATE, rooms or [])
+
+
+def decibels(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    return 10 * np.log10(np.mean(values.astype(np.float64) ** 2, -1))
+
+
+def test_signal_to_noise_ratio_and_level_are_exact() -> None:
+    random = np.random.default_rng(0)
+    speech = random.standard_normal((5, 4000)).astype(np.float32) * 0.1
+    noise = random.standard_normal((5, 4000)).astype(np.float32) * 7
+    snr = np.array([-5.0, 0.0, 3.3, 10.0, 15.0])
+    noisy, target = mixing.mix(speech, noise, snr, np.full(5, -30.0))
+    assert np.abs(decibels(target) - decibels(noisy - target) - snr).max() < 1e-3
+    assert np.abs(decibels(noisy) + 30).max() < 1e-3
+
+
+def test_what_leaves_full_scale_clips_in_the_mixture_only() -> None:
+    time = np.arange(4000) / RATE
+    speech = np.sin(2 * np.pi * 200 * time)[None].astype(np.float32)
+    noisy, target = mixing.mix(speech, speech * 0, np.array([60.0]), np.array([3.0]))
+    assert np.abs(noisy).max() == 1.0
+    assert np.abs(target).max() == pytest.approx(2.0, rel=0.01)  # +3 dBFS RMS
+
+
+def test_silence_stays_finite() -> None:
+    silence = np.zeros((1, 1000), np.float32)
+    for values in mixing.mix(silence, silence, np.array([0.0]), np.array([-20.0])):
+        assert np.isfinite(values).all()
+
+
+def test_batches_repeat_with_the_same_random_numbers_only() -> None:
+    rooms = [np.random.default_rng(5).standard_normal(4000).astype(np.float32)]
+    config = Mixing(seconds=0.5, room_share=0.5)
+    one, same, other = (
+        mixer(config, rooms).batch(np.random.default_rng(seed), 6) for seed in (1, 1, 2)
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(one, same, strict=True))
+    assert not np.array_equal(one[0], other[0])
+    assert one[0].shape == one[1].shape == (6, 8000)
+    assert one[0].dtype == one[1].dtype == np.float32
+    assert np.isfinite(one[0]).all()
+
+
+def test_snr_and_level_stay_in_their_ranges() -> None:
+    config = PLAIN.model_copy(update={"snr_db": (-5.0, 15.0), "level_dbfs": (-45.0, -30.0)})
+    noisy, target = mixer(config).batch(np.random.default_rng(0), 64)
+    snr = decibels(target) - decibels(noisy - target)
+    assert -5.01 < snr.min() < 0 and 10 < snr.max() < 15.01
+    level = decibels(noisy)
+    assert -45.01 < level.min() < -42 and -33 < level.max() < -29.99
+
+
+def test_plain_target_is_a_part_of_one_recording() -> None:
+    """Without augmentation the target is the speech itself, scaled."""
+    sources = recordings(4, 1.5, 1)
+    _, target = mixer(PLAIN).batch(np.random.default_rng(0), 3)
+    for voice in target:
+        best = 0.0
+        for source in sources:
+            wave = source.samples.astype(np.float64)
+            products = np.correlate(wave, voice.astype(np.float64), "valid")
+            energy = np.convolve(wave**2, np.ones(len(voice)), "valid")
+            best = max(best, float((products / np.sqrt(energy * np.sum(voice**2))).max()))
+        assert best > 0.9999
+
+
+def test_room_is_convolved_and_stays_in_the_target() -> None:
+    room = np.zeros(200, np.float32)
+    room[100] = 1  # a room that only delays
+    dry = mixer(PLAIN).batch(np.random.default_rng(0), 2)[1]
+    config = PLAIN.model_copy(update={"room_share": 1.0})
+    # the same draws: choosing a room takes place after speech and noise are drawn
+    wet = mixer(config, [room]).batch(np.random.default_rng(0), 2)[1]
+    for one, other in zip(dry, wet, strict=True):
+        a, b = one[:-100].astype(np.float64), other[100:].astype(np.float64)
+        assert a @ b / np.sqrt((a @ a) * (b @ b)) > 0.9999
+        assert np.abs(other[:100]).max() < 1e-4
+
+
+def test_band_limit_removes_the_highest_frequencies_of_both() -> None:
+    config = PLAIN.model_copy(update={"band_share": 1.0, "band_hz": (3400.0, 3401.0)})
+    for values in mixer(config).batch(np.random.default_rng(0), 2):
+        power = np.abs(np.fft.rfft(values)) ** 2
+        low = power[:, 500:1600].mean()  # 1000…3200 Hz
+        high = power[:, 3400:3800].mean()  # 6800…7600 Hz: an octave above
+        assert -27 < 10 * np.log10(high / low) < -21
+
+
+def test_late_speech_starts_with_silence() -> None:
+    config = PLAIN.model_copy(update={"late_share": 1.0})
+    _, target = mixer(config).batch(np.random.default_rng(1), 4)
+    starts = [int(np.flatnonzero(np.abs(voice) > 1e-3)[0]) for voice in target]
+    assert 400 < max(starts) < 4000
+
+
+def test_fixed_mixtures_are_fixed_and_hear_everyone() -> None:
+    speech, noise = recordings(4, 1.5, 1), recordings(3, 0.2, 2)
+    one = mixing.fixed_mixtures(speech, noise, 12, 0.5, (-5, 10), RATE, seed=7)
+    two = mixing.fixed_mixtures(speech, noise, 12, 0.5, (-5, 10), RATE, seed=7)
+    assert all(np.array_equal(a.noisy, b.noisy) for a, b in zip(one, two, strict=True))
+    assert len({pair.name for pair in one}) == 12
+    levels = decibels(np.stack([pair.noisy for pair in one]))
+    assert np.abs(levels - mixing.SCORED_DBFS).max() < 0.01
+
+
+def test_rooms_are_read_from_the_default_datas_form(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.npz"
+    np.savez(path, speech=np.ones((3, 4, 50), np.float32), rate=np.int64(RATE))
+    assert [room.shape for room in mixing.read_rooms(path, RATE)] == [(50,)] * 12
+    with pytest.raises(BadInputError, match="made for 16000 Hz, the recipe works at 8000 Hz"):
+        mixing.read_rooms(path, 8000)
+    np.savez(path, other=np.ones(3))
+    with pytest.raises(BadInputError, match="holds no room responses"):
+        mixing.read_rooms(path, RATE)

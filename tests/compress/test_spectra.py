@@ -1,0 +1,117 @@
+"""The front end in torch is the device's; losses and scores have the values computed by hand."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from compress import speech_metrics
+from compress.spectra import FLOOR, FrontEnd, compressed_distance, si_sdr
+from compress.speech import Pair
+from device import bundle
+from device.enhancer import StreamEnhancer
+from device.manifest import SpectrumInput
+from tests import bundles
+
+RATE = 16_000
+
+
+def front_end(feature: str = "compressed_magnitude", mask: str = "magnitude") -> FrontEnd:
+    config = {"rate": RATE, "n_fft": 512, "hop": 256, "exponent": 0.5}
+    return FrontEnd(SpectrumInput.model_validate(config | {"feature": feature, "mask": mask}))
+
+
+def sound(samples: int = 5000) -> Tensor:
+    return 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_mask_of_one_gives_the_sound_back() -> None:
+    for mask in ("magnitude", "complex"):
+        end, x = front_end(mask=mask), sound()
+        spectrum = end.analyse(x)
+        ones = torch.ones(1, 257 if mask == "magnitude" else 514, spectrum.shape[2])
+        if mask == "complex":
+            ones[:, 257:] = 0
+        assert (end.synthesise(end.masked(spectrum, ones), x.shape[1]) - x).abs().max() < 1e-5
+
+
+def test_a_complex_mask_turns_the_phase() -> None:
+    end = front_end(mask="complex")
+    spectrum = end.analyse(sound())
+    turn = torch.cat((torch.zeros(1, 257, 1), torch.ones(1, 257, 1)), 1)  # i
+    assert torch.allclose(end.masked(spectrum, turn), 1j * spectrum)
+
+
+def test_complex_feature_keeps_the_phase_and_compresses_the_magnitude() -> None:
+    end = front_end("compressed_complex")
+    spectrum = torch.tensor([3 + 4j, 0, -0.25]).reshape(1, 3, 1)
+    feature = end.feature(spectrum)[0, :, 0]
+    root = math.sqrt(5) / 5
+    expected = [3 * root, 0, -0.5, 4 * root, 0, 0]
+    assert torch.allclose(feature, torch.tensor(expected), atol=1e-6)
+
+
+def test_offline_equals_the_device_frame_by_frame(tmp_path: Path) -> None:
+    """A model with memory, mask = 0.4 + 0.3 · |S|^0.5 two frames ago, in both front ends."""
+    model = bundle.load(bundles.make_enhancer(tmp_path / "echo", gain=0.4, echo=0.3))
+    end, x = front_end(), sound()
+    spectrum = end.analyse(x)
+    feature = end.feature(spectrum)
+    mask = 0.4 + 0.3 * torch.nn.functional.pad(feature, (2, 0))[..., :-2]
+    offline = end.synthesise(end.masked(spectrum, mask), x.shape[1])[0].numpy()
+    streamed = StreamEnhancer(model).enhance(x[0].numpy())
+    assert np.abs(offline).max() > 0.05
+    assert np.abs(streamed - offline).max() < 1e-5
+
+
+def test_si_sdr_by_hand() -> None:
+    target = torch.tensor([[1.0, -1.0, 1.0, -1.0]])
+    noise = torch.tensor([[1.0, 1.0, -1.0, -1.0]])  # orthogonal, the same energy
+    assert si_sdr(3 * (target + 0.1 * noise), target).item() == pytest.approx(20, abs=1e-3)
+    assert si_sdr(target + 2 * noise, target).item() == pytest.approx(-6.0206, abs=1e-3)
+    mine = speech_metrics.si_sdr((target + 0.1 * noise)[0].numpy(), target[0].numpy())
+    assert mine == pytest.approx(20, abs=1e-3)
+
+
+def test_compressed_distance_by_hand() -> None:
+    loud, soft = torch.tensor([[[16 + 0j]]]), torch.tensor([[[1 + 0j]]])
+    one, other = ((power + FLOOR) ** 0.15 for power in (256, 1))
+    assert compressed_distance(loud, loud).item() == 0
+    assert compressed_distance(loud, soft).item() == pytest.approx((one - other) ** 2, rel=1e-4)
+    # the magnitude is right, the phase is opposite: only the complex half, (2·1)²
+    assert compressed_distance(soft, -soft).item() == pytest.approx(0.5 * 4, rel=1e-4)
+
+
+def test_losses_have_finite_gradients_in_silence() -> None:
+    spectrum = torch.zeros(1, 257, 4, dtype=torch.complex64, requires_grad=True)
+    compressed_distance(spectrum, torch.zeros_like(spectrum)).backward()
+    assert spectrum.grad is not None
+    assert torch.isfinite(spectrum.grad.abs()).all()
+    quiet = torch.zeros(1, 100, requires_grad=True)
+    si_sdr(quiet, torch.ones(1, 100)).sum().backward()
+    assert quiet.grad is not None
+    assert torch.isfinite(quiet.grad).all()
+
+
+def test_scores_of_the_reference_itself_are_perfect() -> None:
+    random = np.random.default_rng(0)
+    bursts = np.repeat(random.random(40) > 0.4, RATE // 10)
+    speech = (0.1 * bursts * random.standard_normal(len(bursts))).astype(np.float32)
+    pair = Pair("a", speech, speech)
+    scores = speech_metrics.score([pair], lambda noisy: noisy, RATE, fast=False)
+    assert scores["pesq_wb"] == pytest.approx(4.644, abs=0.001)
+    assert scores["stoi"] == pytest.approx(1, abs=1e-6)
+    assert scores["estoi"] == pytest.approx(1, abs=1e-6)
+    worse = speech + 0.03 * random.standard_normal(len(speech)).astype(np.float32)
+    scored = speech_metrics.score([Pair("b", worse, speech)], lambda noisy: noisy, RATE, fast=False)
+    assert all(scored[name] < scores[name] for name in scores)
+
+
+def test_silence_does_not_enter_the_means() -> None:
+    silence = np.zeros(RATE, np.float32)
+    assert math.isnan(speech_metrics.pesq_wb(silence, silence, RATE))
+    assert math.isnan(speech_metrics.pesq_wb(silence[:100], silence[:100], RATE))
+    assert math.isnan(speech_metrics.stoi(silence[:100], silence[:100], RATE, extended=False))
