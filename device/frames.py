@@ -76,7 +76,8 @@ class Camera(ABC):
 
     def _took(self, when: float) -> None:
         # on a grid, so that 12.5 frames/s asked for at 10 become 10 and not 6.25
-        self._due = max(self._due, when - self._interval) + self._interval
+        late = when - self._due
+        self._due = (when if late > self._interval else self._due) + self._interval
 
     def _count(
         self, grabbed: int = 0, dropped: int = 0, stalls: int = 0, reopened: int = 0

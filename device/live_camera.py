@@ -74,6 +74,7 @@ class LiveCamera(Camera):
         with self._arrived:
             self._arrived.notify_all()
         self._thread.join(self._open_timeout + self._read_timeout)
+        self._newest = None
         self.state = State.ENDED
 
     def _open(self) -> cv2.VideoCapture | None:

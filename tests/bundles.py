@@ -58,7 +58,12 @@ class NotANumber(nn.Module):
         return (frame - frame) / (frame - frame), frame + 0
 
 
-def make_classifier(folder: Path, size: int = 32, labels: tuple[str, ...] = COLOURS) -> Path:
+def make_classifier(
+    folder: Path,
+    size: int = 32,
+    labels: tuple[str, ...] = COLOURS,
+    net: nn.Module | None = None,
+) -> Path:
     """A bundle that names the strongest colour of an image, "background" for grey ones."""
     images: NDArray[np.float32] = np.zeros((4, 1, size, size, 3), np.float32)
     for colour in range(3):
@@ -66,7 +71,7 @@ def make_classifier(folder: Path, size: int = 32, labels: tuple[str, ...] = COLO
     images[3] = 0.5
     return _write(
         folder,
-        Colours(),
+        net or Colours(),
         "classify",
         [{"image": image} for image in images],
         ("logits",),
