@@ -1,12 +1,15 @@
 """An independent MQTT client for tests: what a broker's other users see."""
 
 import threading
+import uuid
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 PATIENCE = 30.0  # seconds; generous, nothing in a test waits this long unless it fails
 
@@ -20,26 +23,29 @@ class Message(NamedTuple):
 
 
 class Subscriber:
-    """Listens to topics inside a `with` block, also across restarts of the broker."""
+    """Listens to topics inside a `with` block; a persistent broker keeps what it misses."""
 
     def __init__(self, port: int, *topics: str, user: str = "", password: str = "") -> None:
         self.messages: list[Message] = []
         self._arrived = threading.Condition()
         self._subscribed = threading.Event()
         self._topics = topics
-        self.client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        self.client = Client(
+            CallbackAPIVersion.VERSION2, uuid.uuid4().hex, protocol=MQTTProtocolVersion.MQTTv5
+        )
         self.client.reconnect_delay_set(1, 1)
         if user:
             self.client.username_pw_set(user, password)
         self.client.on_connect = self._on_connect
         self.client.on_subscribe = lambda *_: self._subscribed.set()
-        self.client.on_disconnect = lambda *_: self._subscribed.clear()
         self.client.on_message = self._on_message
-        self.client.connect("127.0.0.1", port, clean_start=True)
+        session = Properties(PacketTypes.CONNECT)
+        session.SessionExpiryInterval = 3600
+        self.client.connect("127.0.0.1", port, properties=session)
 
     def __enter__(self) -> Self:
         self.client.loop_start()
-        self.wait_subscribed()
+        assert self._subscribed.wait(PATIENCE), "the broker did not accept the subscription"
         return self
 
     def __exit__(
@@ -50,10 +56,6 @@ class Subscriber:
     ) -> None:
         self.client.disconnect()
         self.client.loop_stop()
-
-    def wait_subscribed(self) -> None:
-        """Until the broker will deliver what is published from now on."""
-        assert self._subscribed.wait(PATIENCE), "the broker did not accept the subscription"
 
     def wait(self, until: Callable[[list[Message]], bool]) -> list[Message]:
         """The messages so far, once `until` is true of them."""
