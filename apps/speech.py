@@ -30,7 +30,9 @@ log = logging.getLogger(__name__)
 READ_TIMEOUT = 0.2  # seconds between looks at the clock and at signals while no sound comes
 STEPS = 1000  # of the progress bar
 
-cli = typer.Typer(help="Clean speech, live or in files.", add_completion=False)
+cli = typer.Typer(
+    help="Clean speech, live or in files.", no_args_is_help=True, add_completion=False
+)
 
 
 @cli.command()
