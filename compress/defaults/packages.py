@@ -45,10 +45,10 @@ class Archive:
 
     @property
     def version(self) -> str:
-        """As the archive's own file name says: name_version_arch.deb or name-version-….whl."""
-        if self.package.registry == "Debian":
-            return self.path.name.split("_")[1].replace("%3a", ":")
-        return self.path.name.split("-")[1]
+        """The pinned one, or what Debian's file name says: name_version_arch.deb."""
+        if self.package.version:
+            return self.package.version
+        return self.path.name.split("_")[1].replace("%3a", ":")
 
 
 def fetch(package: Package, cache: Path) -> Archive:
