@@ -8,6 +8,7 @@ A vanished source is silent: callbacks stop, nothing is reported (STALLED). A de
 ends the stream (REOPENING at once). A reopened stream counts as OPEN with its first callback.
 """
 
+import contextlib
 import importlib
 import logging
 import threading
@@ -180,7 +181,8 @@ class Microphone:
         sounddevice = _sounddevice()
         try:
             # the list of devices is as old as PortAudio's initialisation
-            sounddevice._terminate()
+            with contextlib.suppress(sounddevice.PortAudioError):  # not initialised last time
+                sounddevice._terminate()
             sounddevice._initialize()
             self._start(sounddevice)
         except (ValueError, sounddevice.PortAudioError) as error:

@@ -87,9 +87,14 @@ def feeding_silence(array: VirtualMicrophone) -> Iterator[None]:
 def array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualMicrophone]:
     """Four virtual microphones that this very process can open."""
     with VirtualMicrophone(tmp_path / "array", channels=4) as array:
-        for name, value in array.environment.items():
-            monkeypatch.setenv(name, value)
-        if sounddevice := sys.modules.get("sounddevice"):
-            sounddevice._terminate()  # it still knows the devices of an earlier test
-            sounddevice._initialize()
+        make_visible(array, monkeypatch)
         yield array
+
+
+def make_visible(array: VirtualMicrophone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let PortAudio in this process find it."""
+    for name, value in array.environment.items():
+        monkeypatch.setenv(name, value)
+    if sounddevice := sys.modules.get("sounddevice"):
+        sounddevice._terminate()  # it still knows the devices of an earlier test
+        sounddevice._initialize()

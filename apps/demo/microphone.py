@@ -80,6 +80,7 @@ class VirtualMicrophone:
     def start(self) -> None:
         """Start the server, also again after `kill`."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.chmod(0o700)  # who can reach the socket can listen
         for stale in (self._socket, self._pipe):  # PulseAudio refuses to start over them
             stale.unlink(missing_ok=True)
         script = self._folder / "server.pa"

@@ -18,6 +18,7 @@ from tests.microphones import (
     feeding,
     feeding_silence,
     known_sound,
+    make_visible,
     needs_pulseaudio,
     wait_for,
 )
@@ -27,7 +28,7 @@ __all__ = ["array"]  # the fixture
 
 @contextmanager
 def opened(array: VirtualMicrophone, **options: float) -> Iterator[Microphone]:
-    microphone = Microphone(array.device, channels=4, **{"buffer": 20.0, **options})
+    microphone = Microphone(array.device, channels=array.channels, **{"buffer": 20.0, **options})
     with closing(microphone):
         microphone.open()
         yield microphone
@@ -43,6 +44,18 @@ def test_every_sample_of_every_channel_arrives(array: VirtualMicrophone) -> None
             heard = capture(microphone, len(sound))
         np.testing.assert_array_equal(heard, sound)
         assert (microphone.xruns, microphone.drops, microphone.backlog) == (0, 0, 0)
+
+
+@needs_pulseaudio
+@pytest.mark.parametrize("channels", [1, 2, 8])
+def test_other_arrays_are_not_remixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int
+) -> None:
+    sound = known_sound(3200, channels)
+    with VirtualMicrophone(tmp_path / "array", channels=channels, rate=48_000) as array:
+        make_visible(array, monkeypatch)
+        with opened(array, rate=48_000, block=960) as microphone, feeding(array, sound):
+            np.testing.assert_array_equal(capture(microphone, 2880), sound[:2880])
 
 
 @needs_pulseaudio
@@ -100,6 +113,17 @@ def test_a_missing_device_names_those_there_are(array: VirtualMicrophone) -> Non
     for name in ("nobody", "97"):
         with pytest.raises(BadInputError, match=f"{name}.*inputs here: .*'fieldwren'"):
             Microphone(name, channels=4).open()
+
+
+@needs_pulseaudio
+def test_overflows_that_portaudio_flags_are_counted(array: VirtualMicrophone) -> None:
+    with opened(array) as microphone:
+        flags = sys.modules["sounddevice"].CallbackFlags()
+        block = np.zeros((320, 4), np.int16)
+        microphone._callback(block, 320, None, flags)
+        flags.input_overflow = True  # no sound server here can be brought to do it
+        microphone._callback(block, 320, None, flags)
+        assert (microphone.xruns, microphone.backlog) == (1, 640)
 
 
 def test_without_portaudio_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
