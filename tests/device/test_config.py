@@ -1,0 +1,124 @@
+"""The one TOML file: what is wrong is named by its path, secrets stay secret."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from device import config
+from device.config import Config, Mqtt
+from device.errors import BadInputError
+from device.signing import Policy
+
+GOOD = """
+station = "garden"
+state_dir = "state"
+[mqtt]
+host = "broker.lan"
+password_file = "secret"
+[bundles]
+signature = "required"
+trusted_keys = ["keys", "/etc/keys"]
+[birds]
+source = "0"
+bundle = "bundles/birds"
+[birds.visits]
+min_frames = 5
+"""
+
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str) -> Path:
+        path = tmp_path / "fieldwren.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_a_good_file(write: Write) -> None:
+    settings = config.load(write(GOOD))
+    assert settings.station == "garden"
+    assert settings.birds is not None and settings.birds.visits.min_frames == 5
+    assert settings.speech is None
+    assert settings.bundles.signature is Policy.REQUIRED
+
+
+def test_relative_paths_start_at_the_file(write: Write, tmp_path: Path) -> None:
+    settings = config.load(write(GOOD))
+    assert settings.state_dir == tmp_path / "state"
+    assert settings.mqtt.password_file == tmp_path / "secret"
+    assert settings.bundles.trusted_keys == (tmp_path / "keys", Path("/etc/keys"))
+    assert settings.birds is not None and settings.birds.bundle == tmp_path / "bundles" / "birds"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", r"station: Field required"),
+        ('station = "a b"', r"station: String should match"),
+        ('station = "a"\nstaton = "b"', r"staton: unknown key"),
+        ('station = "a"\n[mqtt]\nhots = "x"', r"mqtt\.hots: unknown key"),
+        ('station = "a"\n[mqtt]\nport = 70000', r"mqtt\.port: .*65535"),
+        ('station = "a"\n[mqtt]\nbase_topic = "a/#"', r"mqtt\.base_topic: "),
+        ('station = "a"\n[birds]\nsource = "0"', r"birds\.bundle: Field required"),
+        (
+            'station = "a"\n[birds]\nsource = "0"\nbundle = "b"\n[birds.visits]\ngap = 0',
+            r"birds\.visits\.gap: ",
+        ),
+        ('station = "a"\n[birds.visits]\nmin_confidence = nan', r"birds\.source: "),
+        ('station = "a', r"not valid TOML"),
+    ],
+)
+def test_what_is_wrong_is_named(write: Write, text: str, reason: str) -> None:
+    with pytest.raises(BadInputError, match=rf"fieldwren\.toml: {reason}") as caught:
+        config.load(write(text))
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file_and_no_text(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="No such file"):
+        config.load(tmp_path / "none.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(BadInputError, match="not valid TOML"):
+        config.load(tmp_path / "binary.toml")
+
+
+def test_the_environment_wins(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIELDWREN_MQTT__HOST", "elsewhere")
+    monkeypatch.setenv("FIELDWREN_MQTT__PASSWORD", "Hammer")
+    settings = config.load(write(GOOD))
+    assert settings.mqtt.host == "elsewhere"
+    assert settings.mqtt.password_file is not None, "the rest of the table stays"
+    assert config.password(settings.mqtt) == "Hammer"
+
+
+def test_the_password_from_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    assert config.password(Mqtt()) is None
+    with pytest.raises(BadInputError, match=r"mqtt\.password_file: .*No such file"):
+        config.password(Mqtt(password_file=path))
+    path.write_text("Hammer\n")
+    assert config.password(Mqtt(password_file=path)) == "Hammer"
+
+
+def test_a_password_is_never_shown() -> None:
+    settings = Config(station="a", mqtt=Mqtt.model_validate({"password": "Hammer"}))
+    assert "Hammer" not in f"{settings!r} {settings} {settings.model_dump_json()}"
+
+
+def test_settings_do_not_change() -> None:
+    settings = Config(station="a")
+    with pytest.raises(ValidationError):
+        settings.mqtt.host = "b"
+
+
+def test_the_example_is_good() -> None:
+    example = Path(config.__file__).with_name("example.toml")
+    settings = config.load(example)
+    assert settings.birds is not None and settings.speech is not None
