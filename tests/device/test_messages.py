@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from compress.defaults import birds as defaults
 from device import messages, species
 from device.__main__ import SCHEMAS
 from device.messages import (
@@ -209,6 +210,11 @@ def test_every_label_of_our_models_has_both_names() -> None:
     for path in zoo.glob("*/labels.txt"):
         for label in path.read_text(encoding="utf-8").splitlines():
             assert label == "background" or species.species(label)[1], f"{path}: {label}"
+
+
+def test_every_species_of_the_default_data_has_both_names() -> None:
+    labels = [*defaults.SPECIES, defaults.FILMED]
+    assert [label for label in labels if not species.species(label)[1]] == []
 
 
 def test_every_species_of_the_real_data_has_both_names(data_folder: Path) -> None:
