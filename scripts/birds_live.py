@@ -20,7 +20,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from compress import defaults
+from compress.defaults import default_root
 from device.errors import BadInputError, run
 
 RECORDING = Path("video/zebrafinch/zf20s_640.mp4")
@@ -146,7 +146,7 @@ def main(
     for part in (RECORDING, PHOTOS / "boxes.csv"):
         if not (data / part).is_file():
             raise BadInputError(f"{data}: has no {part}")
-    target = (out or defaults.cache_folder()) / "birds-live"
+    target = (out or default_root()) / "birds-live"
     generator = np.random.default_rng(SEED)
     count = 0
     for split, label, name, crop in (

@@ -21,14 +21,14 @@ from compress import images
 from compress.augment import Augment, view
 from compress.task import Batch, Deployed, Quality
 from compress.tasks import locate
-from device.errors import BadInputError
 from device.manifest import Data, Frozen, ImageInput
 from models.efficientnet_lite import MEAN, STD, EfficientNetLite0, load_imagenet
 from models.resnet import ResNet
 
 BATCH = 64  # images of one forward pass when scoring
+DEFAULT = "default:"  # a path beginning so is in the default data's folder, whatever --data says
 EXAMPLES = 200  # training photos kept for golden vectors and calibration
-FORM = f"an ImageFolder: {images.FORM}"
+FORM = f"an ImageFolder ({images.FORM}), or a data folder that is one: train/, test/"
 
 
 def _named(value: Any) -> Any:
@@ -36,9 +36,11 @@ def _named(value: Any) -> Any:
 
 
 class DataTable(Frozen):
-    """[data]: where the photos are, relative to the data folder or the default data."""
+    """[data]: where the photos are, relative to the data folder; "default:…" as DEFAULT says."""
 
-    train: tuple[str, ...] = Field(min_length=1, description="ImageFolders; classes are merged")
+    train: tuple[str, ...] = Field(
+        min_length=1, description="ImageFolders; their classes are merged"
+    )
     test: Annotated[dict[str, str], BeforeValidator(_named)] = Field(
         {}, description="ImageFolders by name; each gets its own scores beside the common ones"
     )
@@ -233,7 +235,8 @@ class Birds:
 def make(settings: Frozen, folders: tuple[Path, ...], seed: int) -> Birds:
     """The task on the photos that the settings name.
 
-    A first folder that is itself an ImageFolder with `train/` replaces the recipe's own paths.
+    `folders` are the user's data folder and the default data's, or the latter alone. A data
+    folder that is itself an ImageFolder, with `train/`, replaces the recipe's own paths.
 
     Raises:
         BadInputError: a folder or a class is missing, or a photo is unreadable.
@@ -243,11 +246,15 @@ def make(settings: Frozen, folders: tuple[Path, ...], seed: int) -> Birds:
     if (own / "train").is_dir():
         test = {"all": own / "test"} if (own / "test").is_dir() else {}
         return Birds(settings, [own / "train"], test, seed)
-    train = [locate(path, folders, FORM) for path in settings.data.train]
-    test = {name: locate(path, folders, FORM) for name, path in settings.data.test.items()}
-    if not all(path.is_dir() for path in (*train, *test.values())):
-        raise BadInputError(f"{own}: expected {FORM}")
+    train = [_find(path, folders) for path in settings.data.train]
+    test = {name: _find(path, folders) for name, path in settings.data.test.items()}
     return Birds(settings, train, test, seed)
+
+
+def _find(path: str, folders: tuple[Path, ...]) -> Path:
+    if path.startswith(DEFAULT):
+        return locate(path.removeprefix(DEFAULT), folders[-1:], FORM)
+    return locate(path, folders[:1], FORM)
 
 
 def _normalised(views: list[images.Image]) -> Tensor:

@@ -1,0 +1,178 @@
+"""A trained network → model.tflite, its golden vectors, and the proof that both agree.
+
+The float32 file must reproduce torch; the quantized file's distance from torch is reported; the
+golden vectors are the file's own outputs, so that a device can tell a damaged or misread model.
+"""
+
+import contextlib
+import copy
+import io
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import litert_torch
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from compress import quantize
+from compress.task import Deployed
+from device import files
+from device.errors import FieldwrenError
+from device.manifest import TensorSpec
+from device.runtime import Runtime
+
+GOLDEN = 4  # examples kept as golden vectors
+PARITY = 1e-4  # largest |float32 TFLite − torch|, relative to the largest output
+GOLDEN_FLOAT, GOLDEN_INT8 = 1e-3, 0.1  # tolerance on a device, relative to the largest output
+Named = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model file and what was found about it."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    audit: quantize.Audit
+    float_error: float  # largest |float32 TFLite − torch| over the largest |output|
+    error: float  # the same for the deployed file
+    relative_rms: float  # RMS of (deployed − torch) over torch's standard deviation, worst output
+    golden_tolerance: float
+
+
+def export(deployed: Deployed, scheme: str, samples: int, model: Path, golden: Path) -> Exported:
+    """Write the model and its golden vectors.
+
+    Raises:
+        FieldwrenError: conversion failed, the float32 file does not reproduce torch, or a weight
+            was not quantized.
+    """
+    names = list(deployed.inputs)
+    keys = {name: f"args_{index}" for index, name in enumerate(names)}
+    outputs = {name: f"output_{index}" for index, name in enumerate(deployed.outputs)}
+    chosen = deployed.examples[:GOLDEN]
+    expected = [_torch(deployed, example) for example in chosen]
+    plain = model.with_suffix(".float.tflite")
+    convert(deployed, plain)
+    float_error = _error(_run(plain, keys, outputs, chosen), expected)
+    if not float_error <= PARITY:
+        raise FieldwrenError(
+            f"the exported model differs from torch by {float_error:.2g} of its largest output, "
+            f"allowed {PARITY:.2g}"
+        )
+    calibration = [
+        {keys[name]: example[name] for name in names} for example in deployed.examples[:samples]
+    ]
+    with _silent():
+        audit = quantize.quantize(plain, scheme, calibration, model)
+    plain.unlink()
+    results = _run(model, keys, outputs, chosen)
+    stored = {f"in.{name}": np.stack([example[name] for example in chosen]) for name in names}
+    stored |= {f"out.{name}": np.stack([result[name] for result in results]) for name in outputs}
+    with files.replacing(golden) as temporary, temporary.open("wb") as target:
+        np.savez(target, allow_pickle=False, **stored)
+    runtime = Runtime(model)
+    largest = max(float(np.abs(result[name]).max()) for result in results for name in outputs)
+    relative = GOLDEN_FLOAT if scheme == "fp32" else GOLDEN_INT8
+    return Exported(
+        inputs=tuple(_spec(n, keys[n], deployed.inputs[n], runtime.inputs) for n in names),
+        outputs=tuple(_spec(n, outputs[n], deployed.outputs[n], runtime.outputs) for n in outputs),
+        audit=audit,
+        float_error=float_error,
+        error=_error(results, expected),
+        relative_rms=_relative_rms(results, expected),
+        golden_tolerance=max(relative * largest, 1e-6),
+    )
+
+
+def convert(deployed: Deployed, target: Path) -> None:
+    """Write the network as float32 .tflite.
+
+    Raises:
+        FieldwrenError: the converter does not take this network.
+    """
+    values = tuple(torch.from_numpy(deployed.examples[0][name]) for name in deployed.inputs)
+    # litert-torch 0.10 writes kernels stored channels-last with their axes mixed up
+    net = copy.deepcopy(deployed.net).to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    try:
+        with files.replacing(target) as temporary, _silent():
+            litert_torch.convert(net, values).export(str(temporary))
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise FieldwrenError(f"the network cannot be converted to TFLite: {reason}") from error
+
+
+def _torch(deployed: Deployed, example: Named) -> Named:
+    with torch.no_grad():
+        results = deployed.net(*(torch.from_numpy(example[name]) for name in deployed.inputs))
+    return {name: value.numpy() for name, value in zip(deployed.outputs, results, strict=True)}
+
+
+def _run(
+    model: Path, inputs: dict[str, str], outputs: dict[str, str], examples: list[Named]
+) -> list[Named]:
+    runtime = Runtime(model)
+    results = []
+    for example in examples:
+        found = runtime({inputs[name]: example[name] for name in inputs})
+        results.append({name: found[key] for name, key in outputs.items()})
+    return results
+
+
+def _error(results: list[Named], expected: list[Named]) -> float:
+    worst = 0.0
+    for name in expected[0]:
+        largest = max(float(np.abs(want[name]).max()) for want in expected)
+        off = max(
+            float(np.abs(got[name] - want[name]).max())
+            for got, want in zip(results, expected, strict=True)
+        )
+        worst = max(worst, off / max(largest, 1e-12))
+    return worst
+
+
+def _relative_rms(results: list[Named], expected: list[Named]) -> float:
+    worst = 0.0
+    for name in expected[0]:
+        got = np.stack([result[name] for result in results])
+        want = np.stack([result[name] for result in expected])
+        rms = float(np.sqrt(((got - want) ** 2).mean()))
+        worst = max(worst, rms / max(float(want.std()), 1e-12))
+    return worst
+
+
+def _spec(name: str, key: str, meaning: str, details: dict[str, Any]) -> TensorSpec:
+    detail = details[key]
+    dtype: Literal["float32", "int8", "uint8"] = np.dtype(detail["dtype"]).name  # type: ignore[assignment]
+    scale, zero = detail["quantization"]
+    return TensorSpec(
+        name=name,
+        key=key,
+        shape=tuple(int(size) for size in detail["shape"]),
+        dtype=dtype,
+        scale=float(scale) if dtype != "float32" else None,
+        zero_point=int(zero) if dtype != "float32" else None,
+        meaning=meaning,
+    )
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keep the converter's progress lines off the terminal; it prints to both streams from C++."""
+    saved = [(stream, os.dup(stream)) for stream in (1, 2)]
+    logging.disable(logging.WARNING)
+    try:
+        with Path(os.devnull).open("wb") as sink, contextlib.redirect_stdout(io.StringIO()):
+            for stream, _ in saved:
+                os.dup2(sink.fileno(), stream)
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+        for stream, copy in saved:
+            os.dup2(copy, stream)
+            os.close(copy)

@@ -1,0 +1,201 @@
+"""A recipe's stages in order: train, prune, fine-tune, deploy, report. Finished ones are reused.
+
+    baseline → prune → fine-tune → … → deploy the baseline (float32) → deploy the result → report
+
+Everything chosen on the way is chosen on the validation split; the test split is read once, by
+the deployed bundles and the networks they were made from.
+"""
+
+import copy
+import csv
+import io
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from rich.console import Console
+from torch import nn
+
+from compress import count, prune, report, store
+from compress.pack import Packed, pack
+from compress.recipe import Finetune, Prune, Quantize, Recipe, Schedule
+from compress.stages import STAGES, Context
+from compress.task import Task
+from device import bundle, files, signing
+from device.errors import BadInputError, FieldwrenError
+from device.manifest import Frozen
+
+FLOAT = Quantize(kind="quantize", scheme="fp32")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Where the stages that change the network ended, and the last one's key."""
+
+    baseline: nn.Module
+    baseline_key: str
+    result: nn.Module
+    result_key: str
+    records: tuple[store.Record, ...]
+
+
+class Deployed(Frozen):
+    """What the store knows of a bundle made in an earlier run."""
+
+    key: str
+    packed: Packed
+
+
+def run(recipe: Recipe, task: Task, out: Path, seed: int, console: Console) -> report.Report:
+    """Do what the recipe says; the report is also written to `out`.
+
+    Raises:
+        FieldwrenError: a stage failed, or, after everything is written, the gate was missed.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    files.write_bytes(out / "recipe.toml", recipe.text.encode())
+    trained = train(recipe, task, out, seed, console)
+    last = recipe.steps[-1]
+    numbers = last if isinstance(last, Quantize) else FLOAT
+    base = deploy(recipe, task, trained, FLOAT, out, seed, console, None)
+    result = deploy(recipe, task, trained, numbers, out, seed, console, base)
+    split = task.final_split()
+    made = report.Report(
+        recipe=recipe,
+        seed=seed,
+        data=task.data(),
+        split=split,
+        stages=trained.records,
+        baseline=base,
+        result=result,
+        torch_baseline=task.evaluate(trained.baseline, split),
+        torch_result=task.evaluate(trained.result, split),
+    )
+    write_plans_and_epochs(trained.records, out)
+    report.write(made, out)
+    console.print(report.table(made))
+    console.print(f"bundles: {base.path}, {result.path}\nreport: {out / 'report.html'}")
+    if made.drop > recipe.gate.max_drop:
+        raise FieldwrenError(
+            f"gate missed: {result.quality.primary} fell by {made.drop:.2f}, from "
+            f"{base.quality.value:.2f} to {result.quality.value:.2f}, allowed is "
+            f"{recipe.gate.max_drop:g}: prune less or fine-tune longer"
+        )
+    return made
+
+
+def train(recipe: Recipe, task: Task, out: Path, seed: int, console: Console) -> Trained:
+    """The stages up to the network that is deployed."""
+    torch.manual_seed(seed)
+    net = task.build()
+    example = task.example()
+    teacher: nn.Module | None = None
+    key = store.key(recipe.task, recipe.settings.model_dump(), task.data().fingerprint, seed)
+    baseline_key = key
+    records: list[store.Record] = []
+    changes = [step for step in recipe.steps if not isinstance(step, Quantize)]
+    for index, step in enumerate((recipe.baseline, *changes)):
+        kind = _kind(step)
+        key = store.key(kind, step.model_dump(), key)
+        place = store.Place(out / "stages" / f"{index:02d}-{kind}", key)
+        record = place.finished()
+        if record is not None:
+            if record.plan is not None:
+                prune.remove(net, example, record.plan)
+            net.load_state_dict(place.state())
+            console.print(f"{kind}: reused from {place.folder}")
+        else:
+            place.begin()
+            context = Context(task, seed, example, teacher, place.checkpoint)
+            started = time.perf_counter()
+            outcome = STAGES[kind](context, net, step)
+            quality = task.evaluate(net, "validation")
+            record = store.Record(
+                key=key,
+                kind=kind,
+                seconds=time.perf_counter() - started,
+                log=outcome.log,
+                plan=outcome.plan,
+                mask_error=outcome.mask_error,
+                macs=count.macs(net, example),
+                parameters=count.parameters(net),
+                primary=quality.primary,
+                validation=dict(quality.scores),
+            )
+            place.finish(record, net.state_dict())
+            console.print(
+                f"{kind}: {quality.primary} {quality.value:.2f} on validation, "
+                f"{record.macs / 1e6:.1f} M MACs, {record.parameters:,} parameters"
+            )
+        records.append(record)
+        if teacher is None:
+            teacher, baseline_key = copy.deepcopy(net).eval(), key
+    assert teacher is not None
+    return Trained(teacher, baseline_key, net.eval(), key, tuple(records))
+
+
+def deploy(
+    recipe: Recipe,
+    task: Task,
+    trained: Trained,
+    numbers: Quantize,
+    out: Path,
+    seed: int,
+    console: Console,
+    baseline: Packed | None,
+) -> Packed:
+    """The bundle of the baseline, or, given that, of the result; an intact one is reused."""
+    name = recipe.name if baseline else f"{recipe.name}-baseline"
+    net, parent = (
+        (trained.result, trained.result_key)
+        if baseline
+        else (trained.baseline, trained.baseline_key)
+    )
+    key = store.key(
+        "deploy", numbers.model_dump(), recipe.measure.model_dump(), parent, recipe.text
+    )
+    path = out / "stages" / f"{name}.json"
+    try:
+        known = Deployed.model_validate_json(path.read_bytes())
+        intact = bundle.read(known.packed.path, signing.Policy.REQUIRED)
+        if known.key == key and intact.manifest == known.packed.manifest:
+            console.print(f"bundle {name}: reused")
+            return known.packed
+    except (OSError, ValidationError, BadInputError):
+        pass  # not made yet, moved or damaged: make it
+    console.print(f"bundle {name}: converting, scoring, timing")
+    packed = pack(
+        task,
+        net,
+        recipe,
+        seed,
+        scheme=numbers.scheme,
+        samples=numbers.samples,
+        target=out / name,
+        split=task.final_split(),
+        baseline=baseline,
+    )
+    files.write_bytes(path, Deployed(key=key, packed=packed).model_dump_json(indent=1).encode())
+    return packed
+
+
+def write_plans_and_epochs(records: tuple[store.Record, ...], out: Path) -> None:
+    """channels.json, the plan of every pruning stage, and epochs.csv, the training log."""
+    plans = "[" + ",\n".join(r.plan.model_dump_json(indent=1) for r in records if r.plan) + "]\n"
+    files.write_bytes(out / "channels.json", plans.encode())
+    text = io.StringIO()
+    writer = csv.writer(text)
+    names = list(records[0].validation)
+    writer.writerow(["stage", "epoch", "lr", "loss", "seconds", *names])
+    for index, record in enumerate(records):
+        for epoch in record.log:
+            scores = [epoch.scores[name] for name in names]
+            stage = f"{index:02d}-{record.kind}"
+            writer.writerow([stage, epoch.epoch, epoch.lr, epoch.loss, epoch.seconds, *scores])
+    files.write_bytes(out / "epochs.csv", text.getvalue().encode())
+
+
+def _kind(step: Schedule | Prune | Finetune) -> str:
+    return step.kind if isinstance(step, Prune | Finetune) else "baseline"

@@ -1,0 +1,124 @@
+"""The report's figures as inline SVG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from compress.store import Record
+
+if TYPE_CHECKING:
+    from compress.report import Report
+
+INK, BEFORE, AFTER, MUTED = "#243447", "#c2703d", "#2f6f73", "#c9d1d9"
+STYLE = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#edf0f2",
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "fieldwren",
+}
+
+
+def pareto(report: Report) -> str:
+    """Score against cost: stages on validation by MACs, bundles on the final split by latency."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.5, 3.4))
+        left, right = figure.subplots(1, 2)
+        macs = [record.macs / 1e6 for record in report.stages]
+        scores = [record.validation[record.primary] for record in report.stages]
+        left.plot(macs, scores, color=MUTED, zorder=1)
+        last = len(report.stages) - 1
+        colours = [BEFORE if i == 0 else AFTER if i == last else INK for i in range(last + 1)]
+        left.scatter(macs, scores, c=colours, zorder=2)
+        for record, x, y in zip(report.stages, macs, scores, strict=True):
+            left.annotate(f" {record.kind}", (x, y), textcoords="offset points", xytext=(5, 5))
+        _label(left, "M multiply-accumulates", f"{report.stages[0].primary}, validation", "stages")
+        left.margins(x=0.25, y=0.15)
+        primary = report.result.quality.primary
+        for packed, colour in ((report.baseline, BEFORE), (report.result, AFTER)):
+            cost = packed.manifest.result
+            right.scatter(cost.latency.p50_ms, packed.quality.value, s=60, color=colour, zorder=2)
+            right.annotate(
+                f" {packed.manifest.name}\n {cost.bytes / 1e6:.2f} MB",
+                (cost.latency.p50_ms, packed.quality.value),
+                textcoords="offset points",
+                xytext=(6, -10),
+            )
+        right.set_xlim(0, 1.6 * report.baseline.manifest.result.latency.p50_ms)
+        right.margins(y=0.4)
+        _label(right, "latency p50, ms", f"{primary}, {report.split}", "bundles")
+        return _svg(figure)
+
+
+def curves(stages: Sequence[Record]) -> str:
+    """Loss and primary score of every epoch, stage after stage."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.5, 3.0))
+        left, right = figure.subplots(1, 2)
+        start = 0
+        colours = iter((BEFORE, AFTER, INK) * len(stages))
+        for record in stages:
+            if not record.log:
+                continue
+            colour = next(colours)
+            epochs = [start + entry.epoch for entry in record.log]
+            marker = "o" if len(epochs) == 1 else None
+            label = record.kind
+            left.plot(epochs, [e.loss for e in record.log], color=colour, marker=marker)
+            scores = [e.scores[record.primary] for e in record.log]
+            right.plot(epochs, scores, color=colour, marker=marker, label=label)
+            start = epochs[-1]
+        _label(left, "epoch", "training loss", "loss")
+        _label(right, "epoch", f"{stages[0].primary}, validation", "score")
+        right.legend(frameon=False)
+        return _svg(figure)
+
+
+def channels(stages: Sequence[Record]) -> str:
+    """Channels kept of every group, one bar each; empty without a pruning stage."""
+    plans = [record.plan for record in stages if record.plan is not None]
+    if not plans:
+        return ""
+    cuts = [cut for plan in plans for cut in reversed(plan.cuts)]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.5, 0.6 + 0.2 * len(cuts)))
+        axes = figure.subplots()
+        places = range(len(cuts))
+        axes.barh(places, [cut.channels for cut in cuts], color=MUTED, height=0.7)
+        axes.barh(places, [cut.kept for cut in cuts], color=AFTER, height=0.7)
+        axes.set_yticks(places, [cut.layer for cut in cuts], fontsize=7)
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        for place, cut in zip(places, cuts, strict=True):
+            text = f" {cut.kept} of {cut.channels}"
+            axes.text(cut.channels, place, text, va="center", fontsize=7)
+        _label(axes, "channels kept (dark) of those there were", "", "")
+        return _svg(figure)
+
+
+def _label(axes: Axes, x: str, y: str, title: str) -> None:
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.set_title(title, loc="left", fontsize=9, fontweight="bold")
+
+
+def _svg(figure: Figure) -> str:
+    figure.tight_layout()
+    text = io.StringIO()
+    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    content = text.getvalue()
+    return content[content.index("<svg") :]

@@ -1,0 +1,105 @@
+"""What a run found: report.json for machines, report.html (self-contained) for people."""
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from rich.table import Table
+
+from compress import plots
+from compress.pack import Packed
+from compress.recipe import Recipe
+from compress.store import Record
+from compress.task import Quality
+from device import files
+from device.manifest import Data, Frozen
+
+TEMPLATE = "report.html.j2"
+
+
+class Report(Frozen):
+    """Everything a run found. Scores of `split` were read once, after all decisions."""
+
+    recipe: Recipe
+    seed: int
+    data: Data
+    split: str
+    stages: tuple[Record, ...]
+    baseline: Packed
+    result: Packed
+    torch_baseline: Quality
+    torch_result: Quality
+
+    @property
+    def drop(self) -> float:
+        """Primary score lost from the baseline's bundle to the result's."""
+        return self.baseline.quality.value - self.result.quality.value
+
+
+class Row(Frozen):
+    """One line of the before/after table."""
+
+    name: str
+    before: str
+    after: str
+    change: str
+
+
+def rows(report: Report) -> list[Row]:
+    """The before/after table: scores of the bundles and of torch, then costs."""
+    before, after = report.baseline.manifest.result, report.result.manifest.result
+    found = []
+    for name, old in report.baseline.quality.scores.items():
+        new = report.result.quality.scores[name]
+        found.append(_score(f"{name} ({report.split}, TFLite)", old, new))
+        one, two = report.torch_baseline.scores[name], report.torch_result.scores[name]
+        found.append(_score(f"{name} ({report.split}, torch)", one, two))
+    found += [
+        _cost("multiply-accumulates, M", before.macs / 1e6, after.macs / 1e6),
+        _cost("parameters, thousands", before.parameters / 1e3, after.parameters / 1e3),
+        _cost("model.tflite, kB", before.bytes / 1e3, after.bytes / 1e3),
+        _cost("latency p50, ms", before.latency.p50_ms, after.latency.p50_ms),
+        _cost("latency p95, ms", before.latency.p95_ms, after.latency.p95_ms),
+        _cost("latency p99, ms", before.latency.p99_ms, after.latency.p99_ms),
+    ]
+    return found
+
+
+def table(report: Report) -> Table:
+    """The same for the terminal."""
+    shown = Table(title=f"{report.recipe.name}, seed {report.seed}")
+    for column in ("", "baseline", "compressed", "change"):
+        shown.add_column(column, justify="left" if not column else "right")
+    for row in rows(report):
+        shown.add_row(row.name, row.before, row.after, row.change)
+    return shown
+
+
+def write(report: Report, out: Path) -> None:
+    """Write report.json and report.html."""
+    files.write_bytes(out / "report.json", report.model_dump_json(indent=1).encode())
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
+    page = environment.get_template(TEMPLATE).render(
+        report=report,
+        rows=rows(report),
+        cuts=[(index, record.plan) for index, record in enumerate(report.stages) if record.plan],
+        pareto=Markup(plots.pareto(report)),
+        curves=Markup(plots.curves(report.stages)),
+        channels=Markup(plots.channels(report.stages)),
+        latency=report.result.manifest.result.latency,
+        gate_met=report.drop <= report.recipe.gate.max_drop,
+    )
+    files.write_bytes(out / "report.html", page.encode())
+
+
+def _score(name: str, before: float, after: float) -> Row:
+    return Row(
+        name=name, before=f"{before:.2f}", after=f"{after:.2f}", change=f"{after - before:+.2f}"
+    )
+
+
+def _cost(name: str, before: float, after: float) -> Row:
+    change = f"÷ {before / after:.2f}" if after else ""
+    return Row(name=name, before=f"{before:,.2f}", after=f"{after:,.2f}", change=change)

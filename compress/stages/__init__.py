@@ -1,0 +1,12 @@
+"""Stages that change a network, by the kind a recipe gives; each file is one."""
+
+from compress.stages import baseline, finetune, prune
+from compress.stages.base import Context, Outcome, Stage
+
+STAGES: dict[str, Stage] = {
+    "baseline": baseline.run,
+    "prune": prune.run,
+    "finetune": finetune.run,
+}
+
+__all__ = ["STAGES", "Context", "Outcome", "Stage"]

@@ -1,0 +1,21 @@
+"""Train a pruned network further, on request with the baseline as its teacher."""
+
+from torch import nn
+
+from compress.recipe import Finetune
+from compress.stages.base import Context, Outcome
+from compress.train import fit
+
+
+def run(context: Context, net: nn.Module, step: Finetune) -> Outcome:
+    """Train to the last epoch; with `distil`, the task mixes in the teacher's answers."""
+    log = fit(
+        context.task,
+        net,
+        step,
+        seed=context.seed,
+        checkpoint=context.checkpoint,
+        label="fine-tune",
+        teacher=context.teacher if step.distil else None,
+    )
+    return Outcome(log=tuple(log))

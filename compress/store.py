@@ -1,0 +1,86 @@
+"""What a stage leaves behind, so that the next run of the same recipe can go on from there.
+
+OUT/stages/NN-kind/  key  checkpoint.pt (while training)  state.pt  record.json
+
+A stage's key is hashed from its table, the task's tables, the data's fingerprint, the seed and
+its parent's key: a changed recipe, other photos or another seed rebuild it and all that follow.
+"""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from compress.prune import Plan
+from compress.train import Epoch
+from device import files
+from device.manifest import Frozen
+
+FORMAT = 1  # a change of what the stages mean makes old results unusable
+KEY, CHECKPOINT, STATE, RECORD = "key", "checkpoint.pt", "state.pt", "record.json"
+
+
+class Record(Frozen):
+    """A finished training-side stage."""
+
+    key: str
+    kind: str
+    seconds: float
+    log: tuple[Epoch, ...] = ()
+    plan: Plan | None = None
+    mask_error: float | None = None
+    macs: int
+    parameters: int
+    primary: str
+    validation: dict[str, float]
+
+
+def key(*parts: Any) -> str:
+    """64 hexadecimal digits that stand for everything a stage depends on."""
+    text = json.dumps((FORMAT, *parts), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Place:
+    """The folder of one stage."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.folder, self.key = folder, key
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where training saves its state after every epoch."""
+        return self.folder / CHECKPOINT
+
+    def finished(self) -> Record | None:
+        """The record of this very stage, if it is complete."""
+        try:
+            record = Record.model_validate_json((self.folder / RECORD).read_bytes())
+        except (OSError, ValidationError):
+            return None
+        return record if record.key == self.key and (self.folder / STATE).is_file() else None
+
+    def state(self) -> dict[str, Tensor]:
+        """The weights a finished stage ended with."""
+        state: dict[str, Tensor] = torch.load(self.folder / STATE, weights_only=True)
+        return state
+
+    def begin(self) -> None:
+        """Make the folder ready: what another key left goes, an own checkpoint stays."""
+        path = self.folder / KEY
+        if path.is_file() and path.read_text() == self.key:
+            return
+        shutil.rmtree(self.folder, ignore_errors=True)
+        files.write_bytes(path, self.key.encode())
+
+    def finish(self, record: Record, state: dict[str, Tensor]) -> None:
+        """Store the result; the checkpoint is no longer needed."""
+        with files.replacing(self.folder / STATE) as temporary:
+            torch.save(state, temporary)
+        files.write_bytes(self.folder / RECORD, record.model_dump_json(indent=1).encode())
+        self.checkpoint.unlink(missing_ok=True)
