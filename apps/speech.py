@@ -102,32 +102,48 @@ def publish(
 
     Every `interval` seconds, and at the end, telemetry.
     """
-    sent = unsent = 0
-
-    def send(frames: list[bytes]) -> None:
-        nonlocal sent, unsent
-        for frame in frames:
-            if station.send(topic, frame, qos=0):
-                sent += 1
-            else:
-                unsent += 1
-
-    def report() -> None:
-        station.send(station.topic(SPEECH_TELEMETRY), stage.telemetry().encode(), qos=0)
-        if unsent:
-            log.warning("since the start: %d of %d frames not sent", unsent, sent + unsent)
-
+    outlet = Outlet(station, topic)
     due = time.monotonic() + interval
     while not source.ended and not stop.is_set():
         block = source.read(READ_TIMEOUT)
         if block is not None:
-            send(stage.process(block))
+            outlet.send(stage.process(block))
         if time.monotonic() >= due:
-            report()
+            outlet.report(stage)
             due = time.monotonic() + interval
-    send(stage.flush())
-    report()
-    return sent
+    outlet.send(stage.flush())
+    outlet.report(stage)
+    log.info("%d frames sent, %d not sent", outlet.sent, outlet.unsent)
+    return outlet.sent
+
+
+class Outlet:
+    """Frames to the broker, now or never; both are counted."""
+
+    def __init__(self, station: Station, topic: str) -> None:
+        self.sent = self.unsent = 0
+        self._station, self._topic = station, topic
+        self._told = 0  # frames not sent up to the last report
+        self._failing = False
+
+    def send(self, frames: list[bytes]) -> None:
+        """Publish frames in order."""
+        for frame in frames:
+            if self._station.send(self._topic, frame, qos=0):
+                self.sent += 1
+            else:
+                self.unsent += 1
+
+    def report(self, stage: SpeechStage) -> None:
+        """Publish telemetry; log when frames begin or cease to be lost, not while it lasts."""
+        telemetry = self._station.topic(SPEECH_TELEMETRY)
+        self._station.send(telemetry, stage.telemetry().encode(), qos=0)
+        failing, self._told = self.unsent > self._told, self.unsent
+        if failing and not self._failing:
+            log.warning("frames are not sent: the broker is away or the network too slow")
+        elif self._failing and not failing:
+            log.info("frames are sent again; %d were not", self.unsent)
+        self._failing = failing
 
 
 @contextmanager
@@ -161,7 +177,9 @@ def enhance(
     source: Annotated[Path, typer.Argument(metavar="IN.wav", help="any rate and channel count")],
     target: Annotated[Path, typer.Argument(metavar="OUT.wav", help="mono, 16 bits; or .flac")],
     folder: Annotated[Path, typer.Option("--bundle", help="folder of the enhancer's bundle")],
-    channel: Annotated[int, typer.Option(min=0, help="the channel of IN that is enhanced")] = 0,
+    channel: Annotated[
+        int, typer.Option(min=0, help="the one channel of IN that is enhanced; no mix")
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON line on stdout")] = False,
     wet: Annotated[float, typer.Option(min=0, max=1, help="1 = enhanced only, 0 = dry")] = 1.0,
     max_attenuation: Annotated[

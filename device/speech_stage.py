@@ -53,6 +53,7 @@ class SpeechStage:
         self._captured = 0  # frames read from the source
         self._enhanced = 0  # samples out of the enhancer
         self._broken = 0
+        self._told = (0, 0)  # the faults of the last log line
 
     def process(self, block: AudioBlock) -> list[bytes]:
         """One block in, the frames that became complete out."""
@@ -73,14 +74,15 @@ class SpeechStage:
         return frames + self._framer.process(self._enhancer.flush()) + self._framer.flush()
 
     def telemetry(self) -> SpeechTelemetry:
-        """Counts since the start, times and level since the last call; faults are logged."""
-        if self._broken or self._enhancer.bad_frames:
+        """Counts since the start, times and level since the last call; new faults are logged."""
+        faults = self._broken, self._enhancer.bad_frames
+        if faults != self._told:
             log.warning(
                 "since the start: %d samples were not numbers, %d frames passed dry because the "
                 "model's output was not finite",
-                self._broken,
-                self._enhancer.bad_frames,
+                *faults,
             )
+            self._told = faults
         return self._meter.report(
             frames=self._enhancer.frames,
             bypasses=self._enhancer.bypassed_frames,

@@ -92,6 +92,26 @@ def test_a_late_worker_passes_sound_dry_and_catches_up(
     assert np.abs(heard[16_000 : 16_000 + len(wet)] - wet).max() <= 1
 
 
+def test_faults_of_sound_and_model_are_survived_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sound = np.zeros(3200, np.float32)
+    sound[[5, 900]] = np.nan
+    soundfile.write(tmp_path / "in.wav", sound, 48_000, subtype="FLOAT")
+    model = bundle.Model(bundle.read(bundles.make_nan_enhancer(tmp_path / "nan")))
+    source = Playback(tmp_path / "in.wav", block=1600)
+    stage = SpeechStage(source, StreamEnhancer(model), model.bundle, 0)
+    frames: list[bytes] = []
+    while not source.ended:
+        block = source.read(1)
+        frames += stage.process(block) if block else []
+    frames += stage.flush()
+    assert not np.concatenate([samples_of(frame) for frame in frames]).any()
+    stage.telemetry()
+    stage.telemetry()
+    assert caplog.text.count("2 samples were not numbers, 6 frames passed dry") == 1
+
+
 def test_a_reference_beyond_the_channels_is_refused(enhancer: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "in.wav", np.zeros((10, 2)), 16_000)
     with pytest.raises(BadInputError, match=r"speech.reference: channel 2, but .* has 2 \(0…1\)"):
