@@ -125,6 +125,8 @@ def test_nothing_is_lost_when_the_broker_dies(broker: Broker, make: Make) -> Non
         assert station.flush(PATIENCE) == 0
         messages = subscriber.wait(until(90))
     assert arrived(messages) == [(number, number >= 30) for number in range(90)]
+    sent = [json.loads(m.payload)["frames"] - 1 for m in messages]
+    assert [number for number in sent if number >= 30] == list(range(30, 90)), "none twice"
     assert station.counters.acknowledged == 90
     assert station.counters.reconnects == 1
 
