@@ -57,11 +57,11 @@ def diffuse(samples: int, random: np.random.Generator) -> Signal:
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     delay = -(direction @ microphones().T) / SOUND_SPEED  # [direction, microphone], seconds
     frequency = np.fft.rfftfreq(samples, 1 / RATE)
-    field = np.zeros((samples, delay.shape[1]))
+    spectrum = np.zeros((len(frequency), delay.shape[1]), np.complex128)
     for delays in delay:
         wave = np.fft.rfft(noise.coloured(samples, 1.0, random))
-        shifted = wave[:, None] * np.exp(-2j * np.pi * frequency[:, None] * delays)
-        field += np.fft.irfft(shifted, samples, axis=0)
+        spectrum += wave[:, None] * np.exp(-2j * np.pi * frequency[:, None] * delays)
+    field = np.fft.irfft(spectrum, samples, axis=0)
     return np.asarray(field / field[:, 0].std())
 
 
