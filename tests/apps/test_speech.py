@@ -155,7 +155,7 @@ def test_four_microphones_reach_a_subscriber(
     start = find(expected, subscriber.sound)
     assert np.abs(subscriber.sound[start : start + len(expected)] - expected).max() <= 1
     last = subscriber.telemetry[-1]
-    assert (last["modelName"], last["xruns"], last["drops"]) == ("identity", 0, 0)
+    assert (last["modelName"], last["xruns"]) == ("identity", 0)
     assert last["frames"] * 256 >= len(sound)
 
 

@@ -73,6 +73,19 @@ def test_a_silent_source_stalls_and_comes_back(array: VirtualMicrophone) -> None
 
 
 @needs_pulseaudio
+def test_a_source_that_stays_silent_is_opened_anew(array: VirtualMicrophone) -> None:
+    with opened(array, stall_timeout=0.1) as microphone:
+        wait_for(lambda: not microphone.read(0) and microphone.state is State.REOPENING, "retry")
+        assert microphone.reopened == 0  # only sound proves that it is back
+        with feeding_silence(array):
+            wait_for(
+                lambda: microphone.read(0.05) is not None and microphone.state is State.OPEN,
+                "sound",
+            )
+        assert microphone.reopened == 1
+
+
+@needs_pulseaudio
 def test_a_dead_sound_server_is_waited_for_and_opened_anew(array: VirtualMicrophone) -> None:
     with opened(array) as microphone:
         with feeding(array, known_sound(3200, 4)):
