@@ -29,7 +29,7 @@ log = logging.getLogger("birds")
 
 TICK = 0.5  # seconds without a frame after which visits and telemetry are looked after
 FLUSH_AT_END = 15.0  # seconds for the broker to take what is left after a recording
-FLUSH_AT_STOP = 3.0  # the same after SIGTERM: what is left goes out at the next start
+FLUSH_AT_STOP = 3.0  # the same after SIGTERM, or without a broker
 TOP = 5  # labels that `classify` reports
 
 cli = typer.Typer(
@@ -134,7 +134,8 @@ def watch(
             log.info("watching %s with %s", camera.public(where), model.runtime.description)
             look(eye, gate, classifier, tracker, report, counts, stop, birds.motion.margin)
             report.telemetry(eye, now=True)
-            left = station.flush(FLUSH_AT_STOP if stop.is_set() else FLUSH_AT_END)
+            hurry = stop.is_set() or not station.connected
+            left = station.flush(FLUSH_AT_STOP if hurry else FLUSH_AT_END)
         finally:
             station.stop()
     log.info("%s", counts)

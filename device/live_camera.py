@@ -5,10 +5,12 @@ So a thread grabs all the time and keeps only the newest frame. Life is judged b
 returns, never by isOpened(), which stays true on a dead stream.
 """
 
+import contextlib
 import logging
 import os
 import threading
 import time
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -21,6 +23,7 @@ log = logging.getLogger(__name__)
 RETRY_FIRST = 0.5  # seconds before the first attempt to reopen a lost camera
 RETRY_FACTOR = 2.0
 RETRY_MAX = 5.0  # seconds; a camera plugged in again is seen soon after
+OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"  # an environment variable, read at every open
 RTSP_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
 
 
@@ -78,9 +81,6 @@ class LiveCamera(Camera):
         self.state = State.ENDED
 
     def _open(self) -> cv2.VideoCapture | None:
-        if self.source.startswith("rtsp"):
-            # read by OpenCV at every open; a user's own options stay
-            os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", RTSP_OPTIONS)
         if "://" in self.source:
             limits = [
                 cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
@@ -88,7 +88,8 @@ class LiveCamera(Camera):
                 cv2.CAP_PROP_READ_TIMEOUT_MSEC,
                 round(self._read_timeout * 1000),
             ]
-            capture = cv2.VideoCapture(self.source, cv2.CAP_FFMPEG, limits)
+            with _rtsp_options() if self.source.startswith("rtsp") else contextlib.nullcontext():
+                capture = cv2.VideoCapture(self.source, cv2.CAP_FFMPEG, limits)
         else:
             os.environ["OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"] = str(max(1, round(self._read_timeout)))
             device = self.source if self.source.startswith("/") else f"/dev/video{self.source}"
@@ -139,3 +140,15 @@ class LiveCamera(Camera):
                 capture.release()
             pause = min(pause * RETRY_FACTOR, RETRY_MAX)
         return None
+
+
+@contextlib.contextmanager
+def _rtsp_options() -> Iterator[None]:
+    """TCP and no buffering, unless the user has options of their own; for RTSP alone."""
+    own = OPTIONS in os.environ
+    os.environ.setdefault(OPTIONS, RTSP_OPTIONS)
+    try:
+        yield
+    finally:
+        if not own:
+            del os.environ[OPTIONS]

@@ -1,6 +1,5 @@
 """Recordings, and a live camera that stalls, dies and comes back: real files, real sockets."""
 
-import contextlib
 import os
 import shutil
 import socket
@@ -18,6 +17,7 @@ from device import camera, images
 from device.errors import BadInputError
 from device.frames import Camera, State
 from device.images import Image
+from tests.http_camera import Server
 from tests.scenes import Feeder, write_video
 
 LIMIT = 60.0  # seconds; generous: nothing here depends on being quick
@@ -169,60 +169,9 @@ def test_kinds_of_source(source: str, kind: str, live: bool) -> None:
 # --- a live camera over HTTP ---
 
 
-class Server:
-    """A Motion JPEG camera on a raw socket; it can stall, die and come back."""
-
-    def __init__(self, port: int = 0) -> None:
-        self.pictures: Callable[[int], Image] = lambda k: numbered(k % 40)
-        self.stalled = threading.Event()
-        self._closed = threading.Event()
-        self._socket = socket.create_server(("127.0.0.1", port))
-        self._socket.settimeout(0.05)
-        self.port = self._socket.getsockname()[1]
-        self.connections = 0
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
-
-    @property
-    def url(self) -> str:
-        return f"http://someone:secret@127.0.0.1:{self.port}/stream.mjpg"
-
-    def _accept(self) -> None:
-        while not self._closed.is_set():
-            with contextlib.suppress(TimeoutError):
-                connection, _ = self._socket.accept()
-                self.connections += 1
-                thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
-                self._threads.append(thread)
-                thread.start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
-            connection.settimeout(1)
-            connection.recv(4096)
-            connection.sendall(
-                b"HTTP/1.0 200 OK\r\n"
-                b"Content-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n"
-            )
-            number = 0
-            while not self._closed.wait(0.02):
-                if self.stalled.is_set():
-                    continue
-                content = images.jpeg(self.pictures(number))
-                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(content)}"
-                connection.sendall(head.encode() + b"\r\n\r\n" + content + b"\r\n")
-                number += 1
-
-    def close(self) -> None:
-        self._closed.set()
-        for thread in self._threads:
-            thread.join(LIMIT)
-        self._socket.close()
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    running = Server()
+    running = Server(lambda k: numbered(k % 40))
     yield running
     running.close()
 
@@ -283,12 +232,12 @@ def test_stalled_camera_is_reopened(server: Server) -> None:
 
 
 def test_camera_that_dies_and_comes_back_is_reopened() -> None:
-    first = Server()
+    first = Server(numbered)
     with connect(first) as eye:
         before = fresh(eye)
         first.close()
         until(lambda: eye.state is State.REOPENING)
-        second = Server(first.port)
+        second = Server(numbered, first.port)
         try:
             assert fresh(eye) > before
             until(lambda: eye.counters.reopened == 1)
@@ -371,18 +320,51 @@ def test_rtsp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         thread.join(LIMIT)
 
 
+SDP = (
+    b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+    b"m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:track1\r\n"
+)
+
+
+def rtsp_transport_asked_for() -> str:
+    """What our camera says to an RTSP server in its SETUP request."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(LIMIT)
+        asked: list[str] = []
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection, connection.makefile("rwb") as stream:
+                while head := b"".join(iter(stream.readline, b"\r\n")).decode():
+                    sequence = next(x for x in head.splitlines() if x.lower().startswith("cseq"))
+                    if head.startswith("SETUP"):
+                        asked.append(next(x for x in head.splitlines() if "Transport:" in x))
+                        return
+                    body = SDP if head.startswith("DESCRIBE") else b""
+                    stream.write(f"RTSP/1.0 200 OK\r\n{sequence}\r\n".encode())
+                    stream.write(b"Content-Type: application/sdp\r\n" if body else b"")
+                    stream.write(f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+                    stream.flush()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        with pytest.raises(BadInputError):
+            camera.connect(
+                f"rtsp://127.0.0.1:{listener.getsockname()[1]}/x", open_timeout=5, read_timeout=5
+            )
+        thread.join(LIMIT)
+    return asked[0]
+
+
 def test_rtsp_is_asked_for_over_tcp_unless_the_user_says_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", raising=False)
-    with pytest.raises(BadInputError):
-        camera.connect("rtsp://127.0.0.1:9/x", open_timeout=2, read_timeout=2)
-    assert "rtsp_transport;tcp" in os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"]
+    assert "RTP/AVP/TCP" in rtsp_transport_asked_for()
+    assert "OPENCV_FFMPEG_CAPTURE_OPTIONS" not in os.environ  # other kinds of source stay as usual
 
     monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;udp")
-    with pytest.raises(BadInputError):
-        camera.connect("rtsp://127.0.0.1:9/x", open_timeout=2, read_timeout=2)
-    assert os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] == "rtsp_transport;udp"
+    assert "RTP/AVP/UDP" in rtsp_transport_asked_for()
 
 
 def test_opencv_and_ffmpeg_stay_silent(tmp_path: Path) -> None:
