@@ -77,12 +77,8 @@ def run(recipe: Recipe, task: Task, out: Path, seed: int, console: Console) -> r
     report.write(made, out)
     console.print(report.table(made))
     console.print(f"bundles: {base.path}, {result.path}\nreport: {out / 'report.html'}")
-    if made.drop > recipe.gate.max_drop:
-        raise FieldwrenError(
-            f"gate missed: {result.quality.primary} fell by {made.drop:.2f}, from "
-            f"{base.quality.value:.2f} to {result.quality.value:.2f}, allowed is "
-            f"{recipe.gate.max_drop:g}: prune less or fine-tune longer"
-        )
+    if made.missed:
+        raise FieldwrenError(f"gate missed: {made.missed}")
     return made
 
 

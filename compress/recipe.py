@@ -82,6 +82,9 @@ class Gate(Frozen):
     """What the result may cost."""
 
     max_drop: float = Field(description="of the primary score, in its units, against the baseline")
+    min_score: float | None = Field(
+        None, description="the primary score must reach it: losing little of nothing is not enough"
+    )
 
 
 class Measure(Frozen):

@@ -35,6 +35,22 @@ class Report(Frozen):
         """Primary score lost from the baseline's bundle to the result's."""
         return self.baseline.quality.value - self.result.quality.value
 
+    @property
+    def missed(self) -> str | None:
+        """Why the gate was missed and what to do, or None when it was met."""
+        gate, before, after = self.recipe.gate, self.baseline.quality, self.result.quality
+        if self.drop > gate.max_drop:
+            return (
+                f"{after.primary} fell by {self.drop:.2f}, from {before.value:.2f} to "
+                f"{after.value:.2f}, allowed is {gate.max_drop:g}: prune less or fine-tune longer"
+            )
+        if gate.min_score is not None and after.value < gate.min_score:
+            return (
+                f"{after.primary} is {after.value:.2f}, wanted is {gate.min_score:g}: train longer "
+                "or use a larger network"
+            )
+        return None
+
 
 class Row(Frozen):
     """One line of the before/after table."""
@@ -89,7 +105,7 @@ def write(report: Report, out: Path) -> None:
         curves=Markup(plots.curves(report.stages)),
         channels=Markup(plots.channels(report.stages)),
         latency=report.result.manifest.result.latency,
-        gate_met=report.drop <= report.recipe.gate.max_drop,
+        gate_met=report.missed is None,
     )
     files.write_bytes(out / "report.html", page.encode())
 
