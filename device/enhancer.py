@@ -57,7 +57,7 @@ class StreamEnhancer:
         """Frames passed dry because the model's output was not finite."""
         self.bypassed_frames = 0
         """Frames passed dry at the caller's wish."""
-        self._model, self._front = model, front
+        self._front = front
         self._wet = np.float32(wet)
         self._floor = np.float32(0 if max_attenuation is None else 10 ** (-max_attenuation / 20))
         n = np.arange(front.n_fft)

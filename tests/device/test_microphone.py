@@ -167,3 +167,11 @@ def test_a_virtual_microphone_that_cannot_be_made_is_refused(tmp_path: Path) -> 
         VirtualMicrophone(tmp_path, channels=6)
     with pytest.raises(BadInputError, match="shorter path without spaces"):
         VirtualMicrophone(tmp_path / "a b")
+
+
+def test_without_pulseaudio_one_line_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BadInputError, match="apt-get install pulseaudio libasound2-plugins"):
+        VirtualMicrophone(tmp_path)
