@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import litert_torch
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -98,9 +97,11 @@ def convert(deployed: Deployed, target: Path) -> None:
     """
     values = tuple(torch.from_numpy(deployed.examples[0][name]) for name in deployed.inputs)
     # litert-torch 0.10 writes kernels stored channels-last with their axes mixed up
-    net = copy.deepcopy(deployed.net).to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    net = copy.deepcopy(deployed.net).to(memory_format=torch.contiguous_format).eval()
     try:
         with files.replacing(target) as temporary, _silent():
+            import litert_torch  # slow, and full of warnings
+
             litert_torch.convert(net, values).export(str(temporary))
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,5 +1,6 @@
 """The training loop: deterministic from (recipe, data, seed), and resumable after any epoch."""
 
+import logging
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -23,6 +24,8 @@ from compress.recipe import Schedule
 from compress.task import Task
 from device import files
 from device.errors import FieldwrenError
+
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # announces the precision
 
 EPOCH_SEEDS = 1_000_003  # epochs of different seeds never share random numbers
 

@@ -45,7 +45,15 @@ RENAMED = (  # published name → ours
 
 def _layer(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Module:
     return conv_norm(
-        inputs, outputs, kernel, stride, groups, activation=nn.ReLU6(), eps=1e-3, momentum=0.01
+        inputs,
+        outputs,
+        kernel,
+        stride,
+        groups,
+        activation=nn.ReLU6(),
+        same=True,
+        eps=1e-3,
+        momentum=0.01,
     )
 
 

@@ -15,23 +15,22 @@ def conv_norm(
     groups: int = 1,
     *,
     activation: nn.Module | None = None,
+    same: bool = False,
     eps: float = 1e-5,
     momentum: float = 0.1,
 ) -> nn.Sequential:
     """Convolution without bias, batch norm and activation: one CONV_2D after conversion.
 
-    A stride of 2 pads as TensorFlow's SAME does on even sizes, the extra row and column at the
-    bottom right, because symmetric padding would cost a PAD operator of its own.
+    `same` pads a stride of 2 as TensorFlow does on even sizes, the extra row and column at the
+    bottom right. It converts to one operator where the input feeds nothing else; where a shortcut
+    reads the input too, symmetric padding is cheaper (a PAD instead of TRANSPOSE, PAD, TRANSPOSE).
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    if stride == 1:
-        padding = kernel // 2
-    else:
-        padding = 0
-        total = max(0, kernel - stride)
+    padding = kernel // 2
+    if same and stride > 1:
+        total, padding = max(0, kernel - stride), 0
         before, after = total // 2, total - total // 2
-        if total:
-            layers["pad"] = nn.ZeroPad2d((before, after, before, after))
+        layers["pad"] = nn.ZeroPad2d((before, after, before, after))
     if groups == inputs == outputs:
         layers["conv"] = DepthwiseConv2d(inputs, kernel, stride, padding)
     else:

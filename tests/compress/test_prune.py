@@ -1,0 +1,148 @@
+"""Channel plans: removal computes what masking computes, on every graph pattern."""
+
+import copy
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+import torch_pruning as tp
+from torch import Tensor, nn
+
+from compress import count, prune
+from compress.criteria import CRITERIA
+from compress.criteria.base import Statistics
+from compress.recipe import Prune
+from device.errors import FieldwrenError
+from tests.compress import graphs
+
+
+def _step(**changes: object) -> Prune:
+    table = {"kind": "prune", "criterion": "l1", "ratio": 0.5, **changes}
+    return Prune.model_validate(table)
+
+
+def _plan(net: nn.Module, step: Prune, seed: int = 0) -> prune.Plan:
+    x = _input()
+    head = [net.get_submodule("classifier")]
+    return prune.make_plan(net, x, head, step, seed, lambda other: count.macs(other, x))
+
+
+def _input(seed: int = 0) -> Tensor:
+    return torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("name", graphs.GRAPHS)
+def test_masked_equals_removed(name: str, criterion: str) -> None:
+    net = graphs.make(name)
+    plan = _plan(net, _step(criterion=criterion))
+    masked = prune.mask(copy.deepcopy(net), _input(), plan)
+    removed = prune.remove(copy.deepcopy(net), _input(), plan)
+    x = _input(1)
+    with torch.no_grad():
+        whole, one, other = net(x), masked(x), removed(x)
+    assert torch.allclose(one, other, atol=1e-5, rtol=0)
+    assert not torch.allclose(one, whole, atol=1e-2)
+    assert count.parameters(removed) < 0.6 * count.parameters(net)
+    assert prune.difference(net, x, plan) < 1e-10
+
+
+@pytest.mark.parametrize("name", graphs.GRAPHS)
+def test_every_group_keeps_a_multiple_and_the_answer_keeps_its_size(name: str) -> None:
+    net = graphs.make(name)
+    plan = _plan(net, _step(round_to=8))
+    assert plan.cuts
+    assert all(cut.kept % 8 == 0 or cut.kept == cut.channels for cut in plan.cuts)
+    assert all("classifier" not in cut.members for cut in plan.cuts)
+    assert prune.remove(net, _input(), plan)(_input()).shape == (2, 4)
+
+
+@pytest.mark.parametrize("scope", ["uniform", "global"])
+def test_a_target_in_macs_is_met_from_below(scope: str) -> None:
+    net = graphs.make("depthwise")
+    whole = count.macs(net, _input())
+    plan = _plan(net, _step(ratio=None, macs=0.6, scope=scope, round_to=1))
+    left = count.macs(prune.remove(net, _input(), plan), _input())
+    assert 0.57 * whole < left <= 0.6 * whole
+
+
+def test_a_target_out_of_reach_is_said() -> None:
+    with pytest.raises(FieldwrenError, match="raise max_ratio or macs"):
+        _plan(graphs.make("chain"), _step(ratio=None, macs=0.1, max_ratio=0.3))
+
+
+def test_global_scope_takes_more_from_groups_with_low_scores() -> None:
+    net = graphs.make("chain")
+    convolution = net.get_submodule("layers.0.conv")
+    with torch.no_grad():
+        convolution.weight[:18] *= 1e-3  # 18 of 24 channels are next to nothing
+    cuts = {cut.layer: cut for cut in _plan(net, _step(ratio=0.3, scope="global")).cuts}
+    assert cuts["layers.0.conv"].kept == 8
+    assert set(cuts["layers.0.conv"].removed) <= set(range(18))
+    assert cuts["layers.1.conv"].kept == 32
+
+
+def test_a_stored_plan_fits_a_fresh_network() -> None:
+    net = graphs.make("residual")
+    plan = _plan(net, _step())
+    stored = prune.Plan.model_validate_json(plan.model_dump_json())
+    pruned = prune.remove(copy.deepcopy(net), _input(), plan)
+    fresh = prune.remove(graphs.make("residual"), _input(), stored)
+    fresh.load_state_dict(pruned.state_dict())
+    with torch.no_grad():
+        assert torch.equal(fresh(_input()), pruned(_input()))
+
+
+def test_a_plan_for_another_network_is_refused() -> None:
+    plan = prune.Plan(
+        cuts=(prune.Cut(layer="layers.0.conv", channels=99, removed=(98,), members=()),)
+    )
+    with pytest.raises(FieldwrenError, match=r"another network: layers\.0\.conv"):
+        prune.remove(graphs.make("chain"), _input(), plan)
+
+
+def test_l1_is_the_mean_over_layers_of_normalised_filter_norms() -> None:
+    net = graphs.make("residual")
+    scored = prune.score_groups(net, _input(), [net.get_submodule("classifier")], "l1", 0)
+    group = next(group for group in scored if len(group.members) > 1)
+    expected = np.zeros(len(group.scores))
+    for name in group.members:
+        norms = [float(w.abs().sum()) for w in net.get_submodule(name).weight.detach()]
+        expected += np.array(norms) / np.mean(norms) / len(group.members)
+    assert np.allclose(group.scores, expected, rtol=1e-5)
+
+
+def test_random_scores_depend_on_the_seed_and_the_layer_only() -> None:
+    net = graphs.make("chain")
+    head = [net.get_submodule("classifier")]
+
+    def scores(seed: int) -> list[list[float]]:
+        found = prune.score_groups(net, _input(), head, "random", seed)
+        return [group.scores.tolist() for group in found]
+
+    assert scores(1) == scores(1)
+    assert scores(1) != scores(2)
+    assert scores(1)[0][:5] != scores(1)[1][:5]
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_criteria_serve_torch_pruning(criterion: str) -> None:
+    net = graphs.make("residual")
+    before = count.parameters(net)
+    importance = partial(CRITERIA[criterion], statistics=Statistics(seed=0))
+    pruner = tp.pruner.BasePruner(
+        net,
+        _input(),
+        importance=importance,
+        pruning_ratio=0.5,
+        ignored_layers=[net.get_submodule("classifier")],
+    )
+    pruner.step()
+    assert count.parameters(net) < 0.4 * before
+
+
+def test_frozen_networks_can_be_planned() -> None:
+    net = graphs.make("chain").requires_grad_(False)
+    assert _plan(net, _step()).cuts
+    assert not any(parameter.requires_grad for parameter in net.parameters())
