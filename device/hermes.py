@@ -7,7 +7,6 @@ import struct
 
 import numpy as np
 
-from device.errors import BadInputError
 from device.samples import Array, Pcm, to_pcm
 
 RATE = 16_000  # Hz
@@ -45,14 +44,3 @@ class Framer:
     def flush(self) -> list[bytes]:
         """The last frame, filled up with silence, if samples are waiting."""
         return self.process(np.zeros(-len(self._rest) % FRAME, np.float32))
-
-
-def samples_of(payload: bytes) -> Pcm:
-    """The 320 samples of a frame that this module made.
-
-    Raises:
-        BadInputError: any other payload.
-    """
-    if len(payload) != len(_HEADER) + _BYTES or not payload.startswith(_HEADER):
-        raise BadInputError(f"not a 20 ms, 16 kHz, 16-bit mono WAV: {len(payload)} bytes")
-    return np.frombuffer(payload[len(_HEADER) :], "<i2").astype(np.int16)

@@ -1,9 +1,11 @@
 """What tests with the virtual microphone share. Waits are on conditions, limits are generous."""
 
+import io
 import shutil
 import sys
 import threading
 import time
+import wave
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -39,6 +41,13 @@ def known_sound(frames: int, channels: int) -> Pcm:
     """Full-scale noise, always the same for a length: any 64 samples of it occur once."""
     generator = np.random.default_rng(frames)
     return generator.integers(-32768, 32768, (frames, channels), np.int16)
+
+
+def samples_of(frame: bytes) -> Pcm:
+    """A Hermes frame read by the standard library, which knows nothing of ours."""
+    with wave.open(io.BytesIO(frame)) as content:
+        assert content.getparams()[:4] == (1, 2, 16_000, 320)
+        return np.frombuffer(content.readframes(320), "<i2").astype(np.int16)
 
 
 def capture(microphone: Microphone, frames: int) -> Pcm:

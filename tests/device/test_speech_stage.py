@@ -11,12 +11,11 @@ from apps.demo.microphone import VirtualMicrophone
 from device import bundle
 from device.enhancer import StreamEnhancer
 from device.errors import BadInputError
-from device.hermes import samples_of
 from device.microphone import Microphone
 from device.playback import Playback
 from device.speech_stage import SpeechStage
 from tests import bundles
-from tests.microphones import array, feeding, known_sound, needs_pulseaudio, wait_for
+from tests.microphones import array, feeding, known_sound, needs_pulseaudio, samples_of, wait_for
 
 __all__ = ["array"]  # the fixture
 
