@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device.snapshots import Snapshots
@@ -51,7 +51,7 @@ def test_broken_disk_is_counted_and_survived(tmp_path: Path) -> None:
     assert snapshots.counters.refused == 1
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 400), max_size=25), st.integers(0, 1000))
 def test_never_above_the_cap(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], cap: int

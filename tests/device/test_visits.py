@@ -183,7 +183,7 @@ scenes = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(scenes)
 def test_every_sighting_is_in_exactly_one_visit(
     scenes: list[tuple[float, list[tuple[Box, tuple[float, ...]]]]],
