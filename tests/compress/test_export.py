@@ -1,0 +1,121 @@
+"""Export and quantization: what the file computes is what torch computes, in int8 nearly."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from compress import export, quantize
+from compress.task import Deployed
+from device.errors import FieldwrenError
+from device.runtime import Runtime
+from tests.compress import graphs, shapes
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
+    """A residual network whose logits spread as a trained one's, on real examples."""
+    root = tmp_path_factory.mktemp("export")
+    shapes.make_folder(root / "shapes")
+    task = shapes.make_task(root, shapes.write_recipe(root / "shapes.toml"))
+    net = graphs.make("residual")
+    with torch.no_grad():
+        net.get_submodule("classifier").weight *= 10
+    return task.deploy(net)
+
+
+@pytest.fixture(scope="module")
+def float_file(deployed: Deployed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("float") / "model.tflite"
+    export.convert(deployed, path)
+    return path
+
+
+def _calibration(deployed: Deployed) -> list[quantize.Example]:
+    return [{"args_0": example["image"]} for example in deployed.examples]
+
+
+def _run(path: Path, deployed: Deployed) -> np.ndarray:
+    runtime = Runtime(path)
+    results = [runtime({"args_0": example["image"]}) for example in deployed.examples]
+    return np.concatenate([result["output_0"] for result in results])
+
+
+def test_static_int8_is_near_float_and_all_int8(
+    deployed: Deployed, float_file: Path, tmp_path: Path
+) -> None:
+    model, golden = tmp_path / "model.tflite", tmp_path / "golden.npz"
+    made = export.export(deployed, "static-int8", 20, model, golden)
+    assert made.float_error < 1e-5
+    assert made.relative_rms < 0.1
+    assert set(made.audit.weights) == {"INT8"}
+    assert [(spec.name, spec.key, spec.shape, spec.dtype) for spec in made.inputs] == [
+        ("image", "args_0", (1, 16, 16, 3), "float32")
+    ]
+    assert [(spec.name, spec.key, spec.shape) for spec in made.outputs] == [
+        ("logits", "output_0", (1, 4))
+    ]
+    with np.load(golden, allow_pickle=False) as stored:
+        assert stored["in.image"].shape == (export.GOLDEN, 1, 16, 16, 3)
+        assert stored["out.logits"].shape == (export.GOLDEN, 1, 4)
+    assert model.stat().st_size < 0.5 * float_file.stat().st_size
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["golden.npz", "model.tflite"]
+
+
+def test_kernels_kept_channels_last_are_exported_right(deployed: Deployed, tmp_path: Path) -> None:
+    net = copy.deepcopy(deployed.net).to(memory_format=torch.channels_last)
+    other = Deployed(**{**vars(deployed), "net": net})
+    made = export.export(other, "fp32", 1, tmp_path / "m.tflite", tmp_path / "g.npz")
+    assert made.error < 1e-5
+    assert made.audit.weights == {"FLOAT32": sum(made.audit.weights.values())}
+
+
+def test_a_file_that_differs_from_torch_is_refused(
+    deployed: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "PARITY", 1e-12)  # no two float programs agree so well
+    with pytest.raises(FieldwrenError, match="differs from torch"):
+        export.export(deployed, "fp32", 1, tmp_path / "m.tflite", tmp_path / "g.npz")
+
+
+def test_the_audit_catches_a_weight_that_stayed_float(float_file: Path) -> None:
+    with pytest.raises(FieldwrenError, match=r"weight of a CONV_2D as FLOAT32"):
+        quantize.check_int8(float_file)
+
+
+@pytest.mark.parametrize("scheme", ["dynamic-int8", "static-int8"])
+def test_every_int8_scheme_quantizes_every_weight(
+    deployed: Deployed, float_file: Path, tmp_path: Path, scheme: str
+) -> None:
+    target = tmp_path / "int8.tflite"
+    found = quantize.quantize(float_file, scheme, _calibration(deployed), target)
+    assert set(found.weights) == {"INT8"}
+    expected, got = _run(float_file, deployed), _run(target, deployed)
+    assert np.sqrt(((got - expected) ** 2).mean()) < 0.1 * expected.std()
+
+
+def test_calibration_sees_every_example(
+    deployed: Deployed, float_file: Path, tmp_path: Path
+) -> None:
+    """One bright example among dull ones must not be clipped."""
+    examples = _calibration(deployed)
+    dull = [{"args_0": 0.1 * example["args_0"]} for example in examples]
+    quantize.quantize(float_file, "static-int8", [examples[0], *dull], tmp_path / "x.tflite")
+    bright = deployed.examples[0]["image"]
+    expected = Runtime(float_file)({"args_0": bright})["output_0"]
+    got = Runtime(tmp_path / "x.tflite")({"args_0": bright})["output_0"]
+    assert np.abs(got - expected).max() < 0.1 * np.abs(expected).max()
+
+
+def test_an_unconvertible_network_is_one_line(deployed: Deployed, tmp_path: Path) -> None:
+    class Spectrum(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor]:
+            window = torch.ones(8)
+            return (torch.stft(image.flatten(), 8, window=window, return_complex=True).abs(),)
+
+    other = Deployed(**{**vars(deployed), "net": Spectrum()})
+    with pytest.raises(FieldwrenError, match="cannot be converted to TFLite"):
+        export.convert(other, tmp_path / "x.tflite")
+    assert list(tmp_path.iterdir()) == []

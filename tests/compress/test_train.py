@@ -1,0 +1,117 @@
+"""Training: the same from the same seed, and from a checkpoint as without the interruption."""
+
+import os
+import signal
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from compress import recipe, train
+from compress.recipe import Schedule
+from compress.task import Batch
+from compress.tasks.birds import Birds
+from device.errors import FieldwrenError
+from tests.compress import shapes
+
+EPOCHS = 3
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("train")
+    shapes.make_folder(root / "shapes")
+    shapes.write_recipe(root / "shapes.toml", epochs=EPOCHS)
+    return root
+
+
+def _fit(root: Path, checkpoint: Path, seed: int = 0) -> tuple[dict[str, Tensor], list[float]]:
+    path = root / "shapes.toml"
+    task = shapes.make_task(root, path)
+    torch.manual_seed(0)
+    net = task.build()
+    schedule = recipe.load(str(path)).baseline
+    log = train.fit(task, net, schedule, seed=seed, checkpoint=checkpoint, label="train")
+    return net.state_dict(), [entry.loss for entry in log]
+
+
+def test_killed_and_resumed_training_ends_with_the_same_weights(root: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "killed.pt"
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "tests.compress.interrupted",
+            *map(str, (root, root / "shapes.toml", checkpoint, 1)),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if "hanging" in line:
+            break
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "".join(seen)
+    stored = torch.load(checkpoint, weights_only=True)
+    assert len(stored["log"]) == 1
+    resumed, losses = _fit(root, checkpoint)
+    whole, expected = _fit(root, tmp_path / "whole.pt")
+    assert losses == expected
+    assert len(losses) == EPOCHS
+    for name, value in whole.items():
+        assert torch.equal(resumed[name], value), name
+
+
+def test_another_seed_ends_elsewhere(root: Path, tmp_path: Path) -> None:
+    one, _ = _fit(root, tmp_path / "one.pt", seed=0)
+    other, _ = _fit(root, tmp_path / "other.pt", seed=1)
+    assert not torch.equal(one["classifier.weight"], other["classifier.weight"])
+
+
+def test_the_rate_warms_up_then_falls_to_zero() -> None:
+    schedule = Schedule(epochs=10, lr=1.0, warmup=2.0)
+    rates = [train.rate(step, 5, schedule) for step in range(50)]
+    assert rates[0] == pytest.approx(1 / 11)
+    assert all(a < b for a, b in pairwise(rates[:11]))
+    assert rates[10] == pytest.approx(1.0)
+    assert all(a > b for a, b in pairwise(rates[10:]))
+    assert train.rate(50, 5, schedule) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(root: Path, tmp_path: Path) -> None:
+    class Broken(Birds):
+        def loss(self, net: nn.Module, batch: Batch, teacher: nn.Module | None) -> Tensor:
+            return super().loss(net, batch, teacher) * float("nan")
+
+    task = shapes.make_task(root, root / "shapes.toml")
+    task.__class__ = Broken
+    schedule = Schedule(epochs=1, lr=0.1)
+    with pytest.raises(FieldwrenError, match="not finite in epoch 1"):
+        train.fit(task, task.build(), schedule, seed=0, checkpoint=tmp_path / "x.pt", label="train")
+    assert not (tmp_path / "x.pt").exists()
+
+
+def test_the_head_may_learn_faster_and_vectors_do_not_decay(root: Path) -> None:
+    task = shapes.make_task(root, root / "shapes.toml")
+    net = task.build()
+    schedule = Schedule(epochs=1, lr=0.1, head_lr=10.0, weight_decay=0.01)
+    groups = train._optimizer(net, task.head(net), schedule).param_groups
+    found = {
+        (group["peak"], group["weight_decay"], parameter.ndim > 1)
+        for group in groups
+        for parameter in group["params"]
+    }
+    assert found == {
+        (0.1, 0.01, True),
+        (0.1, 0.0, False),
+        (1.0, 0.01, True),
+        (1.0, 0.0, False),
+    }
