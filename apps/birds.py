@@ -33,7 +33,10 @@ FLUSH_AT_STOP = 3.0  # the same after SIGTERM, or without a broker
 TOP = 5  # labels that `classify` reports
 
 cli = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Watch a feeder and say over MQTT which birds come.",
 )
 
 
