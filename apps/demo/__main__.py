@@ -8,6 +8,7 @@ Everything is started here and stopped at the end: broker, virtual microphones, 
 exit code is 1 when any part delivered nothing.
 """
 
+import os
 import shutil
 import sys
 import tempfile
@@ -27,11 +28,13 @@ from apps.demo.microphone import VirtualMicrophone
 from device import errors
 
 ROOT = Path(__file__).parents[2]
+CACHE = Path(os.environ.get("FIELDWREN_CACHE", ROOT / ".cache" / "fieldwren")).expanduser()
 STATION = "demo"
 RATE = 16_000
 CHANNELS = 4
 START_TIMEOUT = 60.0  # seconds until both apps are up
 VIDEO_TIMEOUT = 120.0  # seconds for the recording to play and its visits to arrive
+COUNT_INTERVAL = 5  # seconds of sound between two lines about it
 DRAIN_TIMEOUT = 10.0  # seconds for the last audio frames
 SILENCE = np.zeros((RATE // 10, CHANNELS), np.int16)
 
@@ -54,11 +57,13 @@ telemetry_interval = 1
 
 def main(
     out: Annotated[Path, typer.Option(help="where the results go")] = ROOT / "var" / "demo",
-    data: Annotated[Path | None, typer.Option(help="default data; built by make data")] = None,
+    data: Annotated[Path, typer.Option(help="default data, built by make data")] = CACHE,
     zoo: Annotated[Path, typer.Option(help="bundles to run")] = ROOT / "models" / "zoo",
 ) -> None:
     """Run both pipelines on recordings and show what arrives over MQTT."""
-    scene = (data or _default_data()) / "demo"
+    scene = data / "demo"
+    if not (data / "manifest.json").is_file():
+        raise errors.BadInputError(f"{data}: the default data is not built: run make data")
     out.mkdir(parents=True, exist_ok=True)
     for old in summary.RESULTS:
         (out / old).unlink(missing_ok=True)
@@ -115,7 +120,10 @@ def _speak(scene: Path, microphone: VirtualMicrophone, speech: Child, listener: 
         microphone.feed(SILENCE)  # a pipe has no clock: the app's first callback needs samples
         waited += len(SILENCE) / RATE
     print(f"playing {len(samples) / RATE:.0f} s of noisy speech to {CHANNELS} microphones")
-    microphone.feed(np.concatenate((samples, *[SILENCE] * 10)))
+    for start in range(0, len(samples), COUNT_INTERVAL * RATE):
+        microphone.feed(samples[start : start + COUNT_INTERVAL * RATE])
+        print(f"  {listener.audio_frames:5} audio frames so far")
+    microphone.feed(np.concatenate([SILENCE] * 10))
     return len(samples)
 
 
@@ -124,13 +132,6 @@ def _show(detection: dict[str, Any]) -> None:
         f"  {detection['Time']}  {detection['CommonName']} ({detection['ScientificName']})  "
         f"{100 * detection['Confidence']:.0f} %"
     )
-
-
-def _default_data() -> Path:
-    folder = ROOT / ".cache" / "fieldwren"
-    if not (folder / "manifest.json").is_file():
-        raise errors.BadInputError(f"{folder}: the default data is not built: run make data")
-    return folder
 
 
 if __name__ == "__main__":
