@@ -9,6 +9,7 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
+from compress import recipe
 from compress.tasks import enhancer
 from compress.tasks.enhancer import Enhancer, Settings
 from device import bundle
@@ -191,3 +192,13 @@ def test_real_sets_are_split_by_speaker_and_noise(data_folder: Path) -> None:
     ]
     assert len(heard[0]) > 20
     assert not heard[0] & heard[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("enhancer-tcn", 1.13e6), ("enhancer-quick", 136e3)]
+)
+def test_shipped_recipes_build_what_their_pages_say(name: str, parameters: float) -> None:
+    loaded = recipe.load(name)
+    assert loaded.task == "enhancer"
+    net = enhancer.make(loaded.settings, (), seed=0).build()
+    assert sum(p.numel() for p in net.parameters()) == pytest.approx(parameters, rel=0.01)
