@@ -42,7 +42,7 @@ class Cut(Frozen):
 
 
 class Plan(Frozen):
-    """Every group of one pruning step, also those that keep all their channels."""
+    """Every group that one pruning step could touch, also those that lost nothing."""
 
     cuts: tuple[Cut, ...]
 

@@ -45,6 +45,9 @@ class Prune(Frozen):
     macs: float | None = Field(None, gt=0, lt=1, description="share of multiply-accumulates kept")
     max_ratio: float = Field(0.9, gt=0, lt=1, description="largest share one group may lose")
     round_to: int = Field(8, gt=0, description="channel counts are kept at multiples of this")
+    keep: tuple[str, ...] = Field(
+        (), description="patterns of layer names, as of files: groups with such a layer stay whole"
+    )
 
     @field_validator("criterion")
     @classmethod

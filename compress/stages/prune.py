@@ -1,5 +1,7 @@
 """Remove channels, after proof that removal computes what masking computes."""
 
+from fnmatch import fnmatchcase
+
 from torch import nn
 
 from compress import count, prune
@@ -16,11 +18,15 @@ def run(context: Context, net: nn.Module, step: Prune) -> Outcome:
     Raises:
         FieldwrenError: the masked and the pruned network differ, or the target is out of reach.
     """
-    head = context.task.head(net)
+    kept = [
+        module
+        for name, module in net.named_modules()
+        if any(fnmatchcase(name, pattern) for pattern in step.keep)
+    ]
     plan = prune.make_plan(
         net,
         context.example,
-        head,
+        [*context.task.head(net), *kept],
         step,
         context.seed,
         lambda candidate: count.macs(candidate, context.example),
