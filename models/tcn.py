@@ -57,7 +57,7 @@ class TCN(nn.Module):
     Args:
         inputs: length of one frame's feature.
         outputs: length of one frame's mask.
-        mask: "complex" (tanh, ±COMPLEX_LIMIT) or "magnitude" (sigmoid, 0…1).
+        mask: "magnitude" (sigmoid, 0…1) or "complex" (tanh, ±COMPLEX_LIMIT).
         residual: channels between blocks.
         hidden: channels inside a block.
         dilations: one block each, in frames.
@@ -65,9 +65,9 @@ class TCN(nn.Module):
 
     def __init__(
         self,
-        inputs: int = 514,
-        outputs: int = 514,
-        mask: Literal["complex", "magnitude"] = "complex",
+        inputs: int = 257,
+        outputs: int = 257,
+        mask: Literal["complex", "magnitude"] = "magnitude",
         residual: int = 160,
         hidden: int = 320,
         dilations: Sequence[int] = (1, 2, 4, 8, 16) * 2,
@@ -217,7 +217,7 @@ def _main() -> None:
     from device.runtime import Runtime
 
     torch.manual_seed(0)
-    net = TCN(inputs=257, outputs=257, mask="magnitude")
+    net = TCN()
     frames, changed = 300, 200
     x = torch.rand(1, 257, frames)
     net(x)  # one training pass: BatchNorm has statistics

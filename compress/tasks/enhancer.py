@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from compress import speech, speech_metrics
@@ -31,12 +31,18 @@ class Network(Frozen):
 
     residual: int = Field(160, gt=0)
     hidden: int = Field(320, gt=0)
-    dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 1, 2, 4, 8, 16)
-    n_fft: int = 512
-    hop: int = 256
-    feature: Literal["compressed_magnitude", "compressed_complex"] = "compressed_complex"
+    dilations: tuple[PositiveInt, ...] = Field((1, 2, 4, 8, 16, 1, 2, 4, 8, 16), min_length=1)
+    n_fft: int = Field(512, gt=0, description="samples")
+    hop: int = Field(256, gt=0, description="samples; n_fft must be a multiple of twice the hop")
+    feature: Literal["compressed_magnitude", "compressed_complex"] = "compressed_magnitude"
     exponent: float = Field(0.3, gt=0, le=1)
-    mask: Literal["magnitude", "complex"] = "complex"
+    mask: Literal["magnitude", "complex"] = "magnitude"
+
+    @model_validator(mode="after")
+    def _windows_add_up(self) -> "Network":
+        if self.n_fft % (2 * self.hop):
+            raise ValueError(f"n_fft {self.n_fft} is not a multiple of twice the hop {self.hop}")
+        return self
 
 
 class Loss(Frozen):

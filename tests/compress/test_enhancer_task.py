@@ -8,6 +8,7 @@ import pytest
 import soundfile
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from compress import recipe
 from compress.tasks import enhancer
@@ -168,6 +169,20 @@ def test_data_tells_what_was_learned_from(task: Enhancer) -> None:
     origin = task.data()
     assert (origin.description, origin.licence) == ("hiss in rumble", "none")
     assert len(origin.fingerprint) == 64
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ({"n_fft": 512, "hop": 200}, "n_fft 512 is not a multiple of twice the hop 200"),
+        ({"dilations": [1, 0]}, "greater than 0"),
+        ({"dilations": []}, "at least 1 item"),
+        ({"width": 3}, "Extra inputs"),
+    ],
+)
+def test_networks_that_cannot_be(table: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        Settings.model_validate(SMALL | {"model": table})
 
 
 def test_missing_data_is_one_clear_line(tmp_path: Path) -> None:
