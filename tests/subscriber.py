@@ -41,7 +41,8 @@ class Subscriber:
         self.client.on_message = self._on_message
         session = Properties(PacketTypes.CONNECT)
         session.SessionExpiryInterval = 3600
-        self.client.connect("127.0.0.1", port, properties=session)
+        # Mosquitto 2.0 keeps across its own restart only what did not begin with a clean start
+        self.client.connect("127.0.0.1", port, clean_start=False, properties=session)
 
     def __enter__(self) -> Self:
         self.client.loop_start()
