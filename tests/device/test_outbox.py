@@ -116,8 +116,8 @@ def test_a_corrupt_file_is_moved_aside(path: Path, caplog: pytest.LogCaptureFixt
 
 def test_damage_that_only_a_check_finds_is_found(path: Path) -> None:
     box = Outbox(path, LIMITS)
-    for number in range(200):
-        box.put("t", b"%d" % number * 500)
+    for _ in range(20):  # long ones, whose pages nobody reads to count them
+        box.put("t", bytes(20_000))
     box.close()
     with path.open("r+b") as content:  # a page in the middle; the header stays good
         content.seek(path.stat().st_size // 2 // 4096 * 4096)
