@@ -34,38 +34,19 @@ def run_recipe(
     pipeline.run(loaded, task, target, chosen, Console(soft_wrap=True))
 
 
-@cli.command()
-def methods(
+@cli.command("methods")
+def list_methods(
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
 ) -> None:
     """List what recipes can name."""
-    from compress import tasks
-    from compress.criteria import CRITERIA
-    from compress.quantize import SCHEMES
-    from compress.recipe import shipped
-    from compress.stages import STAGES
+    from compress import methods
 
-    found: dict[str, dict[str, str]] = {
-        "recipe": dict.fromkeys(shipped(), ""),
-        "task": dict.fromkeys(tasks.NAMES, ""),
-        "stage": {name: _summary(stage) for name, stage in STAGES.items()},
-        "criterion": {name: _summary(score) for name, score in CRITERIA.items()},
-        "quantizer": {name: scheme.summary for name, scheme in SCHEMES.items()},
-    }
     if as_json:
-        print(json.dumps({kind: list(names) for kind, names in found.items()}, indent=1))
+        print(json.dumps(methods.found(), indent=1, ensure_ascii=False))
         return
-    for kind, names in found.items():
+    for kind, names in methods.found().items():
         for name, summary in names.items():
-            print(f"{kind:<10} {name:<18} {summary}".rstrip())
-
-
-def _summary(function: object) -> str:
-    """First line of the module a method lives in: one method, one file."""
-    import inspect
-
-    module = inspect.getmodule(function)
-    return (inspect.getdoc(module) or "").splitlines()[0] if module else ""
+            print(f"{kind:<10} {name:<18} {summary}")
 
 
 def _folders(data: Path | None) -> tuple[Path, ...]:

@@ -111,7 +111,10 @@ def resize(image: Image, height: int, width: int) -> Image:
 
 
 def _decode(path: Path, content: bytes, largest: int) -> Image:
-    decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_BGR)
+    try:
+        decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_BGR)
+    except cv2.error:  # an empty file, or a size beyond OpenCV's limit
+        decoded = None
     if decoded is None:
         raise BadInputError(f"{path}: not a readable image")
     image: Image = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)

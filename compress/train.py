@@ -9,7 +9,6 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -59,6 +58,8 @@ def fit(
     Raises:
         FieldwrenError: the loss is not finite.
     """
+    from lightning_fabric import Fabric  # takes seconds, and only training needs it
+
     fabric = Fabric(accelerator="auto", devices=1, precision=schedule.precision)
     if schedule.channels_last:
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

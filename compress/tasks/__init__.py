@@ -15,7 +15,11 @@ from compress.task import Task
 from device.errors import BadInputError
 from device.manifest import Frozen
 
-NAMES = ("birds", "enhancer")
+SUMMARIES = {
+    "birds": "classify photos in folders",
+    "enhancer": "enhance speech frame by frame with a streaming mask network",
+}
+NAMES = tuple(SUMMARIES)
 
 
 class Plugin(Protocol):

@@ -35,8 +35,9 @@ def test_labels_are_folder_names_in_order(root: Path) -> None:
         assert image.mean((0, 1)).argmax() == {"red": 0, "green": 1, "blue": 2}[CLASSES[label]]
 
 
-def test_an_unreadable_photo_is_named(own: Path) -> None:
-    (own / "red" / "broken.jpg").write_bytes(b"not a picture")
+@pytest.mark.parametrize("content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n"])
+def test_an_unreadable_photo_is_named(own: Path, content: bytes) -> None:
+    (own / "red" / "broken.jpg").write_bytes(content)
     with pytest.raises(BadInputError, match=r"broken\.jpg: not a readable image"):
         images.read([own], CLASSES, 64)
 
