@@ -33,6 +33,12 @@ class Schedule(Frozen):
     channels_last: bool = True
 
 
+def _known_criterion(name: str) -> str:
+    if name not in criteria.CRITERIA:
+        raise ValueError(f"no criterion {name!r}; there are {', '.join(criteria.CRITERIA)}")
+    return name
+
+
 class Prune(Frozen):
     """Remove the channels a criterion scores lowest."""
 
@@ -49,12 +55,7 @@ class Prune(Frozen):
         (), description="patterns of layer names, as of files: groups with such a layer stay whole"
     )
 
-    @field_validator("criterion")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in criteria.CRITERIA:
-            raise ValueError(f"no criterion {name!r}; there are {', '.join(criteria.CRITERIA)}")
-        return name
+    _known = field_validator("criterion")(_known_criterion)
 
     @model_validator(mode="after")
     def _one_target(self) -> "Prune":
@@ -63,11 +64,33 @@ class Prune(Frozen):
         return self
 
 
-class Finetune(Schedule):
-    """Train the network further, on request with the baseline as its teacher."""
+class Tuning(Schedule):
+    """Further training, on request with the baseline as the teacher."""
+
+    distil: bool = False
+
+
+class Finetune(Tuning):
+    """Train the network further."""
 
     kind: Literal["finetune"]
-    distil: bool = False
+
+
+class Cicr(Frozen):
+    """Prune as far as the score allows: one contribution rate for all layers, by bisection."""
+
+    kind: Literal["cicr"]
+    criterion: str = Field(description="whose scores are contributions, never negative")
+    acc_loss: float = Field(1.0, gt=0, description="of the primary validation score, in its units")
+    interval: float = Field(0.01, gt=0, lt=1, description="resolution of the rate: 7 probes")
+    recheck: bool = Field(
+        False, description="doubt the last two decisions if they are close to the threshold"
+    )
+    round_to: int = Field(8, gt=0, description="channel counts are rounded up to multiples of this")
+    keep: tuple[str, ...] = Field((), description="as of prune")
+    finetune: Tuning = Field(description="short training of every probe")
+
+    _known = field_validator("criterion")(_known_criterion)
 
 
 class Quantize(Frozen):
@@ -78,7 +101,7 @@ class Quantize(Frozen):
     samples: int = Field(200, gt=0, description="calibration inputs, static-int8 only")
 
 
-Step = Annotated[Prune | Finetune | Quantize, Field(discriminator="kind")]
+Step = Annotated[Prune | Cicr | Finetune | Quantize, Field(discriminator="kind")]
 
 
 class Gate(Frozen):

@@ -16,6 +16,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from compress.cicr import Probe
 from compress.prune import Plan
 from compress.train import Epoch
 from device import files
@@ -34,10 +35,17 @@ class Record(Frozen):
     log: tuple[Epoch, ...] = ()
     plan: Plan | None = None
     mask_error: float | None = None
+    probes: tuple[Probe, ...] = ()
     macs: int
     parameters: int
     primary: str
     validation: dict[str, float]
+
+    @property
+    def minutes(self) -> float:
+        """Time it took, over all interruptions if it was training."""
+        parts = self.probes or self.log
+        return (sum(part.seconds for part in parts) or self.seconds) / 60
 
 
 def key(*parts: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from compress.cicr import Probe
 from compress.prune import Plan
 from compress.task import Task
 from compress.train import Epoch
@@ -30,6 +31,7 @@ class Outcome:
     log: tuple[Epoch, ...] = ()
     plan: Plan | None = None
     mask_error: float | None = None
+    probes: tuple[Probe, ...] = ()
 
 
 # (context, network to change in place, the stage's table of the recipe) → outcome

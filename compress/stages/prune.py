@@ -1,5 +1,6 @@
 """Remove channels, after proof that removal computes what masking computes."""
 
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from torch import nn
@@ -7,6 +8,7 @@ from torch import nn
 from compress import count, prune
 from compress.recipe import Prune
 from compress.stages.base import Context, Outcome
+from compress.statistics import Calibration
 from device.errors import FieldwrenError
 
 AGREEMENT = 1e-5  # largest |masked − removed| over the outputs
@@ -18,19 +20,34 @@ def run(context: Context, net: nn.Module, step: Prune) -> Outcome:
     Raises:
         FieldwrenError: the masked and the pruned network differ, or the target is out of reach.
     """
-    kept = [
-        module
-        for name, module in net.named_modules()
-        if any(fnmatchcase(name, pattern) for pattern in step.keep)
-    ]
     plan = prune.make_plan(
         net,
         context.example,
-        [*context.task.head(net), *kept],
+        whole(context, net, step.keep),
         step,
         context.seed,
         lambda candidate: count.macs(candidate, context.example),
+        Calibration.of(context.task, net, context.seed),
     )
+    return Outcome(plan=plan, mask_error=checked(context, net, plan))
+
+
+def whole(context: Context, net: nn.Module, patterns: Iterable[str]) -> list[nn.Module]:
+    """Layers that keep all their channels: those of the answer, and those a recipe names."""
+    named = [
+        module
+        for name, module in net.named_modules()
+        if any(fnmatchcase(name, pattern) for pattern in patterns)
+    ]
+    return [*context.task.head(net), *named]
+
+
+def checked(context: Context, net: nn.Module, plan: prune.Plan) -> float:
+    """Cut the plan's channels out of `net`; returns the largest |masked − removed|.
+
+    Raises:
+        FieldwrenError: the masked and the pruned network differ; `net` is then untouched.
+    """
     error = prune.difference(net, context.example, plan)
     if not error <= AGREEMENT:
         raise FieldwrenError(
@@ -38,4 +55,4 @@ def run(context: Context, net: nn.Module, step: Prune) -> Outcome:
             "between two convolutions does not keep a zero channel at zero"
         )
     prune.remove(net, context.example, plan)
-    return Outcome(plan=plan, mask_error=error)
+    return error
