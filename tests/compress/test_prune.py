@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import torch_pruning as tp
 from torch import Tensor, nn
 
@@ -13,6 +14,8 @@ from compress import count, prune
 from compress.criteria import CRITERIA
 from compress.criteria.base import Statistics
 from compress.recipe import Prune
+from compress.statistics import Calibration
+from compress.task import Batch
 from device.errors import FieldwrenError
 from tests.compress import graphs
 
@@ -25,11 +28,23 @@ def _step(**changes: object) -> Prune:
 def _plan(net: nn.Module, step: Prune, seed: int = 0) -> prune.Plan:
     x = _input()
     head = [net.get_submodule("classifier")]
-    return prune.make_plan(net, x, head, step, seed, lambda other: count.macs(other, x))
+    calibration = Calibration(net, _loss, _batches())
+    return prune.make_plan(
+        net, x, head, step, seed, lambda other: count.macs(other, x), calibration
+    )
 
 
 def _input(seed: int = 0) -> Tensor:
     return torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+
+
+def _loss(net: nn.Module, batch: Batch) -> Tensor:
+    return F.cross_entropy(net(batch[0]), batch[1])
+
+
+def _batches() -> list[Batch]:
+    labels = torch.tensor([0, 1, 2, 3])
+    return [(torch.cat((_input(seed), _input(seed + 9))), labels) for seed in (1, 2)]
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
@@ -130,7 +145,9 @@ def test_random_scores_depend_on_the_seed_and_the_layer_only() -> None:
 def test_criteria_serve_torch_pruning(criterion: str) -> None:
     net = graphs.make("residual")
     before = count.parameters(net)
-    importance = partial(CRITERIA[criterion], statistics=Statistics(seed=0))
+    importance = partial(
+        CRITERIA[criterion], statistics=Statistics(0, Calibration(net, _loss, _batches()))
+    )
     pruner = tp.pruner.BasePruner(
         net,
         _input(),

@@ -1,0 +1,25 @@
+"""Weight permutation, mean of several shuffles of all filters at once.
+
+    D_i = mean over SHUFFLES draws of (1/bs) · Σ_pixels (Y_i − Y'_i)²     P_i, s_c as `permutation`
+
+[F] One draw is mostly noise; the mean of 8 ranks nearly as their expectation does
+(benchmarks/permutation.md). [C] SHUFFLES = 8.
+"""
+
+from torch import Tensor, nn
+
+from compress.criteria import permutation
+from compress.criteria.base import Group, Statistics
+from compress.statistics import Calibration
+
+SHUFFLES = 8
+
+
+def score(group: Group, statistics: Statistics) -> Tensor:
+    """Scores [channels] of a group's root channels."""
+    return permutation.contributions(group, statistics.found(gather))
+
+
+def gather(calibration: Calibration, seed: int) -> dict[nn.Module, Tensor]:
+    """D [out] of every layer, float64."""
+    return permutation.changes(calibration, seed, permutation.shuffled, SHUFFLES)

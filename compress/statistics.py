@@ -1,0 +1,125 @@
+"""What the network being pruned does with training data, measured in one pass for all layers.
+
+Criteria measure while a batch runs through the original network, so nothing is stored but their
+sums: memory is that of one batch, beside a few numbers per channel and layer.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from compress.task import Batch, Task
+from device.errors import FieldwrenError
+
+BATCHES = 8
+FILTERS = (nn.modules.conv._ConvNd, nn.Linear)  # layers whose output channels are filters
+Loss = Callable[[nn.Module, Batch], Tensor]
+Measure = Callable[[nn.Module, Tensor, Tensor], Tensor]  # layer, its input, its output
+PerLayer = Mapping[nn.Module, Tensor]
+
+
+class Calibration:
+    """A network, its loss, and some training batches to measure on.
+
+    `batches` is gone through once by every criterion that is asked, so more than one criterion
+    needs a list or a loader. The network is measured in evaluation mode, where it is the same
+    function for every batch, and is left as it was found. What a criterion found is kept: after
+    layers were changed, make a new one.
+    """
+
+    def __init__(self, net: nn.Module, loss: Loss, batches: Iterable[Batch]) -> None:
+        self.net, self.loss, self._batches = net, loss, batches
+        self._found: dict[Hashable, PerLayer] = {}
+
+    @classmethod
+    def of(cls, task: Task, net: nn.Module, seed: int) -> "Calibration":
+        """The first BATCHES of a task's training batches; they are loaded when first needed."""
+        return cls(
+            net,
+            lambda net, batch: task.loss(net, batch, None),
+            islice(task.batches(0, seed), BATCHES),
+        )
+
+    def once(
+        self, gather: Callable[["Calibration", int], Mapping[nn.Module, Tensor]], seed: int
+    ) -> PerLayer:
+        """What `gather` finds for all layers; measured at the first call, then remembered."""
+        key = (gather, seed)
+        if key not in self._found:
+            self._found[key] = gather(self, seed)
+        return self._found[key]
+
+    def layers(self, kinds: tuple[type[nn.Module], ...] = FILTERS) -> dict[nn.Module, str]:
+        """Layers of some kinds and their names, in order."""
+        return {m: name for name, m in self.net.named_modules() if isinstance(m, kinds)}
+
+    def forward(
+        self, measure: Measure, kinds: tuple[type[nn.Module], ...] = FILTERS
+    ) -> dict[nn.Module, Tensor]:
+        """Sum of `measure` over every call of every layer, divided by the number of examples."""
+        totals: dict[nn.Module, Tensor] = {}
+
+        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            found = measure(layer, inputs[0], output)
+            totals[layer] = totals[layer] + found if layer in totals else found
+
+        handles = [layer.register_forward_hook(hook) for layer in self.layers(kinds)]
+        examples = 0
+        try:
+            with self._at_rest(), torch.no_grad():
+                for batch in self._placed():
+                    self.loss(self.net, batch)
+                    examples += len(batch[0])
+        finally:
+            for handle in handles:
+                handle.remove()
+        return {layer: (total / examples).cpu() for layer, total in totals.items()}
+
+    def gradients(self, examples: int | None = None) -> Iterator[dict[nn.Module, Tensor]]:
+        """∂L/∂W of every layer, batch after batch, or for so many single examples."""
+        weights = {m: m.weight for m in self.layers() if isinstance(m.weight, Tensor)}
+        with self._at_rest(), torch.enable_grad():
+            for batch in self._placed() if examples is None else self._single(examples):
+                loss = self.loss(self.net, batch)
+                found = torch.autograd.grad(loss, [*weights.values()], allow_unused=True)
+                yield {
+                    layer: torch.zeros_like(weight) if gradient is None else gradient
+                    for (layer, weight), gradient in zip(weights.items(), found, strict=True)
+                }
+
+    def _placed(self) -> Iterator[Batch]:
+        device = next(self.net.parameters()).device
+        empty = True
+        for batch in self._batches:
+            empty = False
+            yield tuple(part.to(device) for part in batch)
+        if empty:
+            raise FieldwrenError(
+                "no calibration batches (left): a second criterion needs a list or a loader"
+            )
+
+    def _single(self, examples: int) -> Iterator[Batch]:
+        for batch in self._placed():
+            for index in range(min(len(batch[0]), examples)):
+                yield tuple(part[index : index + 1] for part in batch)
+            examples -= len(batch[0])
+            if examples <= 0:
+                return
+
+    @contextmanager
+    def _at_rest(self) -> Iterator[None]:
+        training = {module: module.training for module in self.net.modules()}
+        frozen = [parameter for parameter in self.net.parameters() if not parameter.requires_grad]
+        self.net.eval()
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        try:
+            yield
+        finally:
+            for module, mode in training.items():
+                module.training = mode
+            for parameter in frozen:
+                parameter.requires_grad_(False)
