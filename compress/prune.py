@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from compress.criteria import CRITERIA
 from compress.criteria.base import Group, Statistics
 from compress.recipe import Prune
+from compress.statistics import Calibration
 from device.errors import FieldwrenError
 from device.manifest import Frozen
 
@@ -57,11 +58,19 @@ class Scored:
 
 
 def score_groups(
-    net: nn.Module, example: Tensor, head: Sequence[nn.Module], criterion: str, seed: int
+    net: nn.Module,
+    example: Tensor,
+    head: Sequence[nn.Module],
+    criterion: str,
+    seed: int,
+    calibration: Calibration | None = None,
 ) -> list[Scored]:
-    """Score every prunable group of `net`; groups that hold a layer of `head` are left out."""
+    """Score every prunable group of `net`; groups that hold a layer of `head` are left out.
+
+    `calibration` is of the same `net`; criteria that look at weights alone do without.
+    """
     graph = _graph(net, example)
-    statistics = Statistics(seed=seed)
+    statistics = Statistics(seed=seed, calibration=calibration)
     found = []
     for group in graph.get_all_groups(ignored_layers=list(head), root_module_types=ROOTS):
         scores = CRITERIA[criterion](group, statistics)
@@ -112,13 +121,14 @@ def make_plan(
     step: Prune,
     seed: int,
     cost: Callable[[nn.Module], int],
+    calibration: Calibration | None = None,
 ) -> Plan:
     """The plan that meets a step's ratio, or comes closest to its share of `cost` from below.
 
     Raises:
         FieldwrenError: the target cannot be reached within `max_ratio`.
     """
-    scored = score_groups(net, example, head, step.criterion, seed)
+    scored = score_groups(net, example, head, step.criterion, seed, calibration)
     if not scored:
         raise FieldwrenError("nothing to prune: no layer's channels are free to go")
     if step.ratio is not None:
