@@ -61,7 +61,8 @@ def mean_share(
     scores = []
     for member in members:
         own = values(member)
-        scores.append(spread(group, member, own / own.mean().clamp_min(TINY)))
+        entries = spread(group, member, torch.ones_like(own)).clamp_min(1)  # of a flattened map
+        scores.append(spread(group, member, own / own.mean().clamp_min(TINY)) / entries)
     return torch.stack(scores).mean(0)
 
 
