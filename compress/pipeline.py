@@ -156,10 +156,10 @@ def deploy(
     path = out / "stages" / f"{name}.json"
     try:
         known = Deployed.model_validate_json(path.read_bytes())
-        intact = bundle.read(known.packed.path, signing.Policy.REQUIRED)
+        intact = bundle.read(out / name, signing.Policy.REQUIRED)
         if known.key == key and intact.manifest == known.packed.manifest:
             console.print(f"bundle {name}: reused")
-            return known.packed
+            return known.packed.model_copy(update={"path": out / name})
     except (OSError, ValidationError, BadInputError):
         pass  # not made yet, moved or damaged: make it
     console.print(f"bundle {name}: converting, scoring, timing")
