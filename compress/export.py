@@ -97,7 +97,8 @@ def convert(deployed: Deployed, target: Path) -> None:
     """
     values = tuple(torch.from_numpy(deployed.examples[0][name]) for name in deployed.inputs)
     # litert-torch 0.10 writes kernels stored channels-last with their axes mixed up
-    net = copy.deepcopy(deployed.net).to(memory_format=torch.contiguous_format).eval()
+    net = copy.deepcopy(deployed.net).eval()
+    net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     try:
         with files.replacing(target) as temporary, _silent():
             import litert_torch  # slow, and full of warnings
@@ -149,7 +150,7 @@ def _relative_rms(results: list[Named], expected: list[Named]) -> float:
 
 def _spec(name: str, key: str, meaning: str, details: dict[str, Any]) -> TensorSpec:
     detail = details[key]
-    dtype: Literal["float32", "int8", "uint8"] = np.dtype(detail["dtype"]).name  # type: ignore[assignment]
+    dtype: Literal["float32", "int8", "uint8"] = np.dtype(detail["dtype"]).name
     scale, zero = detail["quantization"]
     return TensorSpec(
         name=name,

@@ -76,7 +76,7 @@ def pack(
         latency=measure.latency(model, inputs, recipe.measure),
     )
     manifest = Manifest(
-        schema=1,
+        schema_=1,
         name=target.name,
         version=recipe.version,
         task=cast(Literal["classify", "enhance"], task.kind),

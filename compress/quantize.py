@@ -27,7 +27,9 @@ WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 OPERATORS = {
     value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)
 }
-TYPES = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
+TYPES: dict[int, str] = {
+    value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)
+}
 
 
 @dataclass(frozen=True)
