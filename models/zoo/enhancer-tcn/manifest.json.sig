@@ -1,0 +1,1 @@
+eNw+Vmp5wbgjQ4Kv1dXdXoH03d3HJgdVHZ/GekijNU60OXkFCIwVqCHxN7xa6uOUk+9UO7qldEH2eRgpqrgcBw==
