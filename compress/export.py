@@ -25,7 +25,7 @@ from device.errors import FieldwrenError
 from device.manifest import TensorSpec
 from device.runtime import Runtime
 
-GOLDEN = 4  # examples kept as golden vectors
+CHECKED = 4  # examples on which files are compared with torch, and golden vectors if none are made
 PARITY = 1e-4  # largest |float32 TFLite − torch|, relative to the largest output
 GOLDEN_FLOAT, GOLDEN_INT8 = 1e-3, 0.1  # tolerance on a device, relative to the largest output
 Named = dict[str, NDArray[np.float32]]
@@ -54,7 +54,7 @@ def export(deployed: Deployed, scheme: str, samples: int, model: Path, golden: P
     names = list(deployed.inputs)
     keys = {name: f"args_{index}" for index, name in enumerate(names)}
     outputs = {name: f"output_{index}" for index, name in enumerate(deployed.outputs)}
-    chosen = deployed.examples[:GOLDEN]
+    chosen = deployed.examples[:CHECKED]
     expected = [_torch(deployed, example) for example in chosen]
     plain = model.with_suffix(".float.tflite")
     convert(deployed, plain)
@@ -71,12 +71,14 @@ def export(deployed: Deployed, scheme: str, samples: int, model: Path, golden: P
         audit = quantize.quantize(plain, scheme, calibration, model)
     plain.unlink()
     results = _run(model, keys, outputs, chosen)
-    stored = {f"in.{name}": np.stack([example[name] for example in chosen]) for name in names}
-    stored |= {f"out.{name}": np.stack([result[name] for result in results]) for name in outputs}
+    kept = list(deployed.golden) or chosen
+    answers = _run(model, keys, outputs, kept)
+    stored = {f"in.{name}": np.stack([example[name] for example in kept]) for name in names}
+    stored |= {f"out.{name}": np.stack([answer[name] for answer in answers]) for name in outputs}
     with files.replacing(golden) as temporary, temporary.open("wb") as target:
-        np.savez(target, allow_pickle=False, **stored)
+        np.savez_compressed(target, allow_pickle=False, **stored)
     runtime = Runtime(model)
-    largest = max(float(np.abs(result[name]).max()) for result in results for name in outputs)
+    largest = max(float(np.abs(answer[name]).max()) for answer in answers for name in outputs)
     relative = GOLDEN_FLOAT if scheme == "fp32" else GOLDEN_INT8
     return Exported(
         inputs=tuple(_spec(n, keys[n], deployed.inputs[n], runtime.inputs) for n in names),

@@ -23,7 +23,8 @@ class Deployed:
 
     `net` takes `inputs` in order and returns a tuple in the order of `outputs`; dictionaries map
     the tensor's name to its meaning. `examples` are real inputs, by name, batch axis included:
-    the first few become the golden vectors, all of them calibrate the quantizer.
+    parity and latency are taken on them, and they calibrate the quantizer. `golden` are the inputs
+    of the golden vectors, which travel in the bundle: made up where examples may not be passed on.
     """
 
     net: nn.Module
@@ -33,6 +34,7 @@ class Deployed:
     preprocessing: ImageInput | SpectrumInput
     examples: list[dict[str, NDArray[np.float32]]]
     labels: tuple[str, ...] = ()
+    golden: tuple[dict[str, NDArray[np.float32]], ...] = ()  # empty: the first examples
 
 
 @dataclass(frozen=True)

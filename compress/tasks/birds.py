@@ -27,7 +27,8 @@ from models.resnet import ResNet
 
 BATCH = 64  # images of one forward pass when scoring
 DEFAULT = "default:"  # a path beginning so is in the default data's folder, whatever --data says
-EXAMPLES = 200  # training photos kept for golden vectors and calibration
+EXAMPLES = 200  # training photos for calibration, parity and latency
+MOSAICS = (2, 5, 9, 14)  # tiles a side of the golden pictures
 FORM = f"an ImageFolder ({images.FORM}), or a data folder that is one: train/, test/"
 
 
@@ -219,6 +220,7 @@ class Birds:
             ),
             examples=[{"image": self._input(self.train, int(i))} for i in order],
             labels=self.labels,
+            golden=tuple({"image": image} for image in _mosaics(model.size)),
         )
 
     def _parts(self, split: str) -> dict[str, images.Photos]:
@@ -255,6 +257,15 @@ def _find(path: str, folders: tuple[Path, ...]) -> Path:
     if path.startswith(DEFAULT):
         return locate(path.removeprefix(DEFAULT), folders[-1:], FORM)
     return locate(path, folders[:1], FORM)
+
+
+def _mosaics(size: int) -> Iterator[NDArray[np.float32]]:
+    """Pictures of random colours for the golden vectors: a bundle holds nobody's photo."""
+    random = np.random.default_rng(0)
+    for tiles in MOSAICS:
+        colours = random.integers(0, 256, (tiles, tiles, 3), np.uint8)
+        picture = colours[np.arange(size) * tiles // size][:, np.arange(size) * tiles // size]
+        yield _normalised([picture]).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def _normalised(views: list[images.Image]) -> Tensor:
