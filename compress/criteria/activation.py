@@ -12,11 +12,10 @@ x  the feature map as the next layer reads it: behind norm, activation and pooli
 all positions of a channel count. Dividing by the layer's mean as for the L1 norm.
 """
 
-import torch
 from torch import Tensor, nn
 
 from compress.criteria.base import Group, Statistics
-from compress.criteria.filters import by_channel
+from compress.criteria.filters import maps
 from compress.criteria.members import consumers, mean_share, of
 from compress.statistics import Calibration
 from device.errors import FieldwrenError
@@ -40,6 +39,6 @@ def gather(calibration: Calibration, seed: int) -> dict[nn.Module, Tensor]:
     """Mean over examples of mean |x| over positions [in], of every layer."""
 
     def measure(layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        return by_channel(layer, x).abs().mean(1, dtype=torch.float64) * len(x)
+        return maps(layer, x).abs().mean(2).double().sum(0)
 
     return calibration.forward(measure)

@@ -56,12 +56,14 @@ def respond(layer: nn.Module, x: Tensor, W: Tensor, groups: int | None = None) -
     return function(x, W, stride=layer.stride, padding=padding, groups=split, **options)
 
 
-def by_channel(layer: nn.Module, values: Tensor) -> Tensor:
-    """A feature map with its channel axis first, everything else flat [channels, m]."""
-    axis = 1 if isinstance(layer, _ConvNd) else -1
-    return values.movedim(axis, 0).flatten(1)
+def maps(layer: nn.Module, values: Tensor) -> Tensor:
+    """A layer's input or output as feature maps [examples, channels, positions]."""
+    if not isinstance(layer, _ConvNd):
+        values = values.movedim(-1, 1)
+    return values[..., None].flatten(2)
 
 
 def energy(layer: nn.Module, values: Tensor) -> Tensor:
-    """Sum of squares per channel of a feature map [channels], float64."""
-    return by_channel(layer, values).square().sum(1, dtype=torch.float64)
+    """Sum of squares per channel of an input or output [channels], float64 between examples."""
+    norms: Tensor = torch.linalg.vector_norm(maps(layer, values), dim=2)
+    return norms.double().square().sum(0)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from compress.criteria import permutation
 from compress.criteria.base import Group, Statistics
-from compress.criteria.filters import by_channel, energy, kernel, respond, rows, weight
+from compress.criteria.filters import energy, kernel, maps, respond, rows, weight
 from compress.statistics import Calibration
 
 
@@ -45,15 +45,16 @@ def expected(layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     W = rows(layer, kernel(layer))
     n, groups = W.shape[1], getattr(layer, "groups", 1)
     ones = weight(layer, torch.ones_like(W[:groups]))  # one filter for each group
-    y, u, e = respond(layer, x, kernel(layer)), respond(layer, x, ones), respond(layer, x**2, ones)
+    y, u = respond(layer, x, kernel(layer)), respond(layer, x, ones)
+    e = respond(layer, x**2, ones)
 
-    by_group = by_channel(layer, y).reshape(
-        groups, len(W) // groups, -1
-    )  # [groups, out / groups, positions]
     wRw = energy(layer, y)
-    wR1 = (by_group * by_channel(layer, u)[:, None]).sum(2, dtype=torch.float64).flatten()
+    by_group = maps(layer, y).reshape(
+        len(x), groups, len(W) // groups, -1
+    )  # [examples, groups, out / groups, m]
+    wR1 = (by_group @ maps(layer, u)[..., None]).double().sum(0).flatten()
     oneR1 = energy(layer, u).repeat_interleave(len(W) // groups)
-    trR = by_channel(layer, e).sum(1, dtype=torch.float64).repeat_interleave(len(W) // groups)
+    trR = maps(layer, e).sum(2).double().sum(0).repeat_interleave(len(W) // groups)
 
     s1, s2 = W.sum(1, dtype=torch.float64), W.square().sum(1, dtype=torch.float64)
     c = (s1**2 - s2) / max(1, n * (n - 1))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from compress.criteria import permutation
 from compress.criteria.base import Group, Statistics
-from compress.criteria.filters import kernel, respond, rows, weight
+from compress.criteria.filters import energy, kernel, respond, rows, weight
 from compress.statistics import Calibration
 
 
@@ -36,7 +36,7 @@ def gather(calibration: Calibration, seed: int) -> dict[nn.Module, Tensor]:
             changed = W.clone()
             changed[i] = shuffled[i]
             Y_changed = respond(layer, x, weight(layer, changed))
-            D[i] = (Y - Y_changed).square().sum(dtype=torch.float64)
+            D[i] = energy(layer, Y - Y_changed).sum()
         return D
 
     return calibration.forward(measure)

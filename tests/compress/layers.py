@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from compress.criteria.filters import by_channel, weight
+from compress.criteria.filters import maps, weight
 
 KINDS = {
     "plain": (nn.Conv2d(6, 8, 3, padding=1), (3, 6, 9, 9)),
@@ -47,7 +47,7 @@ def patches(layer: nn.Module, x: Tensor) -> Tensor:
         one[:, index] = 1
         with torch.no_grad():
             probe.weight.copy_(weight(probe, one))
-            found.append(by_channel(layer, probe(x.double())))
+            found.append(maps(layer, probe(x.double())).movedim(1, 0).flatten(1))
     return torch.stack(found, 1)
 
 
