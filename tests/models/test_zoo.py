@@ -1,0 +1,39 @@
+"""The bundles that travel with the repository: trusted by its own key, running, in int8."""
+
+from pathlib import Path
+
+import pytest
+
+from compress import quantize
+from device import bundle, signing
+
+ZOO = Path(__file__).parents[2] / "models" / "zoo"
+BUNDLES = sorted(path.name for path in ZOO.iterdir())
+PAIRS = sorted(name for name in BUNDLES if f"{name}-baseline" in BUNDLES)
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_every_bundle_is_signed_by_the_zoos_key_and_reproduces_its_answers(name: str) -> None:
+    # the tests' own key folder is empty (tests/conftest.py): trust comes from device/keys alone
+    loaded = bundle.load(ZOO / name, policy=signing.Policy.REQUIRED)
+    assert loaded.bundle.signed
+    assert loaded.bundle.manifest.name == name
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_compressed_one_is_int8_smaller_and_descends_from_the_baseline(name: str) -> None:
+    base = bundle.read(ZOO / f"{name}-baseline").manifest
+    small = bundle.read(ZOO / name).manifest
+    assert small.parent == base.files[bundle.MODEL]
+    assert small.baseline == base.result
+    assert small.result.bytes < 0.3 * base.result.bytes
+    assert small.result.parameters < base.result.parameters
+    found = quantize.check_int8(ZOO / name / bundle.MODEL)
+    weighted = sum(found.operators.get(kind, 0) for kind in quantize.WEIGHTED)
+    assert found.weights == {"INT8": weighted}
+
+
+def test_the_classifier_knows_the_species_the_finch_and_the_empty_feeder() -> None:
+    labels = bundle.read(ZOO / "birds").labels
+    assert len(labels) == 102
+    assert {"Blue_Jay", "Zebra_Finch", "background"} <= set(labels)
