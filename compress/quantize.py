@@ -137,11 +137,14 @@ def _operators(path: Path) -> list[tuple[str, Any]]:
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
     found: list[tuple[str, Any]] = []
     for graph in model.subgraphs:
+        # not by the buffer's content: a large file keeps its buffers behind the flatbuffer
+        computed = {int(i) for operator in graph.operators for i in operator.outputs}
+        computed |= {int(i) for i in graph.inputs}
         for operator in graph.operators:
             name = OPERATORS[codes[operator.opcodeIndex]]
-            tensor = graph.tensors[operator.inputs[1]] if name in WEIGHTED else None
-            constant = tensor is not None and model.buffers[tensor.buffer].data is not None
-            found.append((name, tensor if constant else None))
+            weight = int(operator.inputs[1]) if name in WEIGHTED else None
+            constant = weight is not None and weight not in computed
+            found.append((name, graph.tensors[weight] if constant else None))
     return found
 
 
