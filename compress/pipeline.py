@@ -20,7 +20,7 @@ from torch import nn
 
 from compress import count, prune, report, store
 from compress.pack import Packed, pack
-from compress.recipe import Cicr, Finetune, Prune, Quantize, Recipe, Schedule
+from compress.recipe import Cicr, Finetune, InfCp, Prune, Quantize, Recipe, Schedule
 from compress.stages import STAGES, Context
 from compress.task import Task
 from device import bundle, files, signing
@@ -194,5 +194,5 @@ def write_plans_and_epochs(records: tuple[store.Record, ...], out: Path) -> None
     files.write_bytes(out / "epochs.csv", text.getvalue().encode())
 
 
-def _kind(step: Schedule | Prune | Cicr | Finetune) -> str:
-    return step.kind if isinstance(step, Prune | Cicr | Finetune) else "baseline"
+def _kind(step: Schedule | Prune | InfCp | Cicr | Finetune) -> str:
+    return step.kind if isinstance(step, Prune | InfCp | Cicr | Finetune) else "baseline"

@@ -179,6 +179,18 @@ def remove(net: nn.Module, example: Tensor, plan: Plan) -> nn.Module:
     return net
 
 
+def whole_groups(net: nn.Module, example: Tensor, plan: Plan) -> list[Group]:
+    """torch_pruning's group of every cut, with all its channels."""
+    graph, modules = _graph(net, example), dict(net.named_modules())
+    groups = []
+    for cut in plan.cuts:
+        root = modules[cut.layer]
+        pruner = graph.get_pruner_of_module(root)
+        every = list(range(pruner.get_out_channels(root)))
+        groups.append(graph.get_pruning_group(root, pruner.prune_out_channels, every))
+    return groups
+
+
 def difference(net: nn.Module, example: Tensor, plan: Plan) -> float:
     """Largest |masked − removed| over the outputs, computed in float64 on a real input."""
     example = example.double()

@@ -6,7 +6,7 @@ typed by that task's `Settings` (compress/tasks). Unknown keys are refused with 
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
@@ -39,14 +39,9 @@ def _known_criterion(name: str) -> str:
     return name
 
 
-class Prune(Frozen):
-    """Remove the channels a criterion scores lowest."""
+class Budget(Frozen):
+    """How much is pruned, and where."""
 
-    kind: Literal["prune"]
-    criterion: str
-    scope: Literal["uniform", "global"] = Field(
-        "uniform", description="the same share of every group, or one ranking over all groups"
-    )
     ratio: float | None = Field(None, gt=0, lt=1, description="share of channels removed")
     macs: float | None = Field(None, gt=0, lt=1, description="share of multiply-accumulates kept")
     max_ratio: float = Field(0.9, gt=0, lt=1, description="largest share one group may lose")
@@ -55,13 +50,23 @@ class Prune(Frozen):
         (), description="patterns of layer names, as of files: groups with such a layer stay whole"
     )
 
-    _known = field_validator("criterion")(_known_criterion)
-
     @model_validator(mode="after")
-    def _one_target(self) -> "Prune":
+    def _one_target(self) -> Self:
         if (self.ratio is None) == (self.macs is None):
             raise ValueError("give either ratio or macs")
         return self
+
+
+class Prune(Budget):
+    """Remove the channels a criterion scores lowest."""
+
+    kind: Literal["prune"]
+    criterion: str
+    scope: Literal["uniform", "global"] = Field(
+        "uniform", description="the same share of every group, or one ranking over all groups"
+    )
+
+    _known = field_validator("criterion")(_known_criterion)
 
 
 class Tuning(Schedule):
@@ -80,7 +85,9 @@ class Cicr(Frozen):
     """Prune as far as the score allows: one contribution rate for all layers, by bisection."""
 
     kind: Literal["cicr"]
-    criterion: str = Field(description="whose scores are contributions, never negative")
+    criterion: str = Field(
+        "permutation-expected", description="whose scores are contributions, never negative"
+    )
     acc_loss: float = Field(1.0, gt=0, description="of the primary validation score, in its units")
     interval: float = Field(0.01, gt=0, lt=1, description="resolution of the rate: 7 probes")
     recheck: bool = Field(
@@ -93,6 +100,20 @@ class Cicr(Frozen):
     _known = field_validator("criterion")(_known_criterion)
 
 
+class InfCp(Tuning, Budget):
+    """Train the network together with gates that learn which channels go, then remove those."""
+
+    kind: Literal["infcp"]
+    factor: float = Field(5.0, gt=0, description="of λ, the pressure towards the budget")
+    gate_lr: float = Field(0.03, gt=0, description="Adam, constant")
+    window: int = Field(50, gt=0, description="steps over which a gate's mean counts")
+    beta: Literal["geometric", "automatic"] = Field(
+        "geometric", description="growth of the gates' steepness; automatic needs no beta_end"
+    )
+    beta_start: float = Field(0.05, gt=0)
+    beta_end: float = Field(4.0, gt=0)
+
+
 class Quantize(Frozen):
     """Numbers of the deployed model."""
 
@@ -101,7 +122,7 @@ class Quantize(Frozen):
     samples: int = Field(200, gt=0, description="calibration inputs, static-int8 only")
 
 
-Step = Annotated[Prune | Cicr | Finetune | Quantize, Field(discriminator="kind")]
+Step = Annotated[Prune | InfCp | Cicr | Finetune | Quantize, Field(discriminator="kind")]
 
 
 class Gate(Frozen):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from rich.progress import (
@@ -17,7 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from torch import nn
+from torch import Tensor, nn
 
 from compress.recipe import Schedule
 from compress.task import Task
@@ -40,6 +40,30 @@ class Epoch:
     seconds: float
 
 
+class Companion(Protocol):
+    """What learns beside a network, from the same batches: own parameters, loss and optimizer."""
+
+    def to(self, device: torch.device) -> Any:
+        """Move to where the network is."""
+        ...
+
+    def loss(self) -> Tensor:
+        """Added to the task's loss of every batch."""
+        ...
+
+    def step(self) -> None:
+        """Called once a batch, when the network has its gradients, before it moves."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and numbers for the checkpoint."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any:
+        """Go on from a checkpoint."""
+        ...
+
+
 def fit(
     task: Task,
     net: nn.Module,
@@ -49,6 +73,7 @@ def fit(
     checkpoint: Path,
     label: str,
     teacher: nn.Module | None = None,
+    companion: Companion | None = None,
 ) -> list[Epoch]:
     """Train `net` in place to the last epoch and return the log.
 
@@ -69,9 +94,13 @@ def fit(
         state = torch.load(checkpoint, weights_only=True)
         net.load_state_dict(state["net"])
         optimizer.load_state_dict(state["optimizer"])
+        if companion is not None:
+            companion.load_state_dict(state["companion"])
         log = [Epoch(**entry) for entry in state["log"]]
         print(f"{label}: resuming after epoch {len(log)} of {schedule.epochs}")
     model, wrapped = fabric.setup(net, optimizer)
+    if companion is not None:
+        companion.to(fabric.device)
     guide = None
     if teacher is not None:
         guide = fabric.setup_module(teacher.eval().requires_grad_(False))
@@ -90,8 +119,12 @@ def fit(
                     parameters["lr"] = parameters["peak"] * factor
                 placed = tuple(fabric.to_device(part) for part in batch)
                 loss = task.loss(model, placed, guide)
+                if companion is not None:
+                    loss = loss + companion.loss()
                 wrapped.zero_grad()
                 fabric.backward(loss)
+                if companion is not None:
+                    companion.step()
                 if schedule.clip is not None:
                     fabric.clip_gradients(model, wrapped, max_norm=schedule.clip)
                 wrapped.step()
@@ -106,7 +139,7 @@ def fit(
             seconds = perf_counter() - started
             lr = schedule.lr * rate((epoch + 1) * steps, steps, schedule)
             log.append(Epoch(epoch + 1, lr, summed / steps, dict(quality.scores), seconds))
-            _save(checkpoint, net, optimizer, log)
+            _save(checkpoint, net, optimizer, companion, log)
             progress.update(bar, score=f"{quality.primary} {quality.value:.2f}")
             if not progress.console.is_terminal:
                 progress.console.print(
@@ -150,13 +183,18 @@ def _optimizer(
 
 
 def _save(
-    checkpoint: Path, net: nn.Module, optimizer: torch.optim.Optimizer, log: list[Epoch]
+    checkpoint: Path,
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    companion: Companion | None,
+    log: list[Epoch],
 ) -> None:
     with files.replacing(checkpoint) as temporary:
         torch.save(
             {
                 "net": net.state_dict(),
                 "optimizer": optimizer.state_dict(),
+                "companion": None if companion is None else companion.state_dict(),
                 "log": [asdict(entry) for entry in log],
             },
             temporary,

@@ -1,11 +1,12 @@
 """Stages that change a network, by the kind a recipe gives; each file is one."""
 
-from compress.stages import baseline, cicr, finetune, prune
+from compress.stages import baseline, cicr, finetune, infcp, prune
 from compress.stages.base import Context, Outcome, Stage
 
 STAGES: dict[str, Stage] = {
     "baseline": baseline.run,
     "prune": prune.run,
+    "infcp": infcp.run,
     "cicr": cicr.run,
     "finetune": finetune.run,
 }

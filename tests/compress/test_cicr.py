@@ -35,6 +35,15 @@ epochs = 1
 lr = 0.02
 distil = true
 """
+GATES = """
+[[steps]]
+kind = "infcp"
+ratio = 0.25
+round_to = 4
+epochs = 1
+lr = 0.02
+window = 2
+"""
 
 
 def _scored(*scores: list[float]) -> list[prune.Scored]:
@@ -191,6 +200,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prune_step = '[[steps]]\nkind = "prune"\ncriterion = "l1"\nmacs = 0.5\n'
     assert prune_step in whole
     (root / "search.toml").write_text(whole.replace(prune_step, STEP))
+    (root / "both.toml").write_text(whole.replace(prune_step, GATES + STEP))
     return root
 
 
@@ -270,24 +280,29 @@ def test_rates_with_one_plan_share_one_training(root: Path, tmp_path: Path) -> N
     assert sum(probe.seconds > 0 for probe in outcome.probes) == len(trained)
 
 
-def test_a_recipe_with_cicr_runs_through_the_command_line(root: Path) -> None:
+def test_a_recipe_with_both_searches_runs_through_the_command_line(root: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     environment["FIELDWREN_CACHE"] = str(root / "no-default-data")
     environment["PYTHONPATH"] = str(Path(__file__).parents[2])
-    command = [sys.executable, "-m", "compress", "run", "search.toml", "--data", "."]
+    command = [sys.executable, "-m", "compress", "run", "both.toml", "--data", "."]
     run = subprocess.run(
         command, cwd=root, env=environment, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
     out = root / "runs" / "shapes-seed0"
     report = json.loads((out / "report.json").read_text())
-    search = report["stages"][1]
-    assert search["kind"] == "cicr"
-    assert search["mask_error"] <= 1e-5
-    assert search["macs"] < report["stages"][0]["macs"]
+    kinds = [entry["kind"] for entry in report["stages"]]
+    assert kinds == ["baseline", "infcp", "cicr", "finetune"]
+    whole, gates, search, _ = report["stages"]
+    assert whole["macs"] > gates["macs"] > search["macs"]
+    for pruned in (gates, search):
+        assert pruned["mask_error"] <= 1e-5
+    assert all(cut["channels"] * 3 == len(cut["removed"]) * 12 for cut in gates["plan"]["cuts"])
+    plans = json.loads((out / "channels.json").read_text())
+    assert plans == [gates["plan"], search["plan"]]
     assert [probe["attempt"] for probe in search["probes"]] == [0, 0, 0]
     page = (out / "report.html").read_text()
-    assert page.count("accepted") + page.count("refused") >= 3
+    assert page.count("<td>accepted</td>") + page.count("<td>refused</td>") == 3
 
 
 def test_a_finished_search_is_reused(root: Path, tmp_path: Path) -> None:

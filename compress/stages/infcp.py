@@ -1,0 +1,53 @@
+"""Train gates that read the channels' influence, and remove what they shut (Inf-CP)."""
+
+from torch import nn
+
+from compress import count, infcp, prune
+from compress.recipe import InfCp, Prune
+from compress.stages import prune as removal
+from compress.stages.base import Context, Outcome
+from compress.train import fit
+
+
+def run(context: Context, net: nn.Module, step: InfCp) -> Outcome:
+    """Train network and gates together, keep the budget's number of channels, cut the rest.
+
+    Raises:
+        FieldwrenError: the masked and the pruned network differ, the target is out of reach, or
+            the loss is not finite.
+    """
+    budget = prune.make_plan(
+        net,
+        context.example,
+        removal.whole(context, net, step.keep),
+        counts(step),
+        context.seed,
+        lambda candidate: count.macs(candidate, context.example),
+    )
+    gates = infcp.Gates(net, context.example, budget, step, step.epochs * context.task.steps())
+    log = fit(
+        context.task,
+        net,
+        step,
+        seed=context.seed,
+        checkpoint=context.checkpoint,
+        label="inf-cp",
+        teacher=context.teacher if step.distil else None,
+        companion=gates,
+    )
+    plan = gates.plan()
+    gates.fold()
+    error = removal.checked(context, net, plan)
+    return Outcome(log=tuple(log), plan=plan, mask_error=error)
+
+
+def counts(step: InfCp) -> Prune:
+    """The step whose uniform plan has the channel counts wanted; its choice is not used."""
+    return Prune(
+        kind="prune",
+        criterion="random",
+        ratio=step.ratio,
+        macs=step.macs,
+        max_ratio=step.max_ratio,
+        round_to=step.round_to,
+    )

@@ -1,0 +1,330 @@
+"""Inf-CP: λ and loss by hand, gates that start open and shut what is useless, exact budgets."""
+
+import copy
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from compress import count, infcp, prune, recipe, train
+from compress.recipe import InfCp
+from compress.stages import Context
+from compress.stages import infcp as stage
+from device.errors import BadInputError
+from tests.compress import graphs, shapes
+
+STEPS = """
+[[steps]]
+kind = "infcp"
+ratio = 0.5
+epochs = 2
+lr = 0.02
+window = 3
+[[steps]]
+kind = "finetune"
+epochs = 1
+lr = 0.01
+[[steps]]
+kind = "quantize"
+scheme = "fp32"
+"""
+
+
+def _step(**changes: object) -> InfCp:
+    table = {"kind": "infcp", "ratio": 0.5, "epochs": 1, "lr": 0.05, "round_to": 1, **changes}
+    return InfCp.model_validate(table)
+
+
+def _input(seed: int = 0) -> Tensor:
+    return torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+
+
+def _gates(net: nn.Module, step: InfCp, total: int = 10) -> infcp.Gates:
+    head = [net.get_submodule("classifier")]
+    x = _input()
+    budget = prune.make_plan(
+        net, x, head, stage.counts(step), 0, lambda other: count.macs(other, x)
+    )
+    return infcp.Gates(net, x, budget, step, total)
+
+
+@pytest.mark.parametrize(
+    ("target", "channels", "shut", "expected"),
+    [
+        (4, 10, 0, 3.0),  # 5·|.4 + 0 − 1|
+        (4, 10, 3, 1.5),
+        (4, 10, 6, 0.0),  # exactly as many are left as shall stay
+        (4, 10, 7, 0.0),  # more are shut than asked: no pressure
+        (10, 10, 0, 0.0),
+        (10, 10, 1, 0.0),
+        (1, 10, 10, 0.0),
+    ],
+)
+def test_pressure_by_hand(target: int, channels: int, shut: int, expected: float) -> None:
+    assert infcp.pressure(target, channels, shut, 5.0) == pytest.approx(expected)
+    assert infcp.pressure(target, channels, shut, 100.0) == pytest.approx(20 * expected)
+
+
+def test_the_loss_by_hand() -> None:
+    gates = _gates(graphs.make("chain"), _step(ratio=0.75))
+    expected = 0.0
+    for gate in gates.gates:
+        C, T = gate.cut.channels, gate.cut.kept
+        bias = torch.linspace(-2, 2, C)
+        with torch.no_grad():
+            gate.head.bias.copy_(bias)
+        E = [1 / (1 + math.exp(-float(b))) for b in bias]
+        expected += 5 * abs(T / C - 1) * (sum(E) / C - T / C) ** 2
+    assert float(gates.loss().detach()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_settled_counts_only_gates_there_is_room_for() -> None:
+    values = torch.tensor([0.0, 0.01, 0.04, 0.3, 0.96, 1.0])
+    assert infcp.settled(values, 3) == 3 + 2
+    assert infcp.settled(values, 1) == 3 + 1
+    assert infcp.settled(values, 5) == 1 + 2
+
+
+@pytest.mark.parametrize("name", graphs.GRAPHS)
+def test_gates_start_open_and_leave_the_network_alone(name: str) -> None:
+    net = graphs.make(name)
+    with torch.no_grad():
+        before = net(_input(1))
+    gates = _gates(net, _step())
+    with torch.no_grad():
+        after = net(_input(1))
+    assert all(bool((value > 0.9).all()) for value in gates.values())
+    assert 0 < float((before - after).abs().max()) < 0.2 * float(before.abs().max())
+
+
+def test_influence_is_the_moving_average_of_w_times_its_gradient() -> None:
+    net = graphs.make("residual").train()
+    gates = _gates(net, _step())
+    gate = next(gate for gate in gates.gates if len(gate.cut.members) > 1)
+    expected = torch.ones(gate.cut.channels)
+    for seed in range(3):
+        net.zero_grad()
+        (net(_input(seed)).square().sum() + gates.loss()).backward()
+        layers = [net.get_submodule(name) for name in gate.cut.members]
+        shares = []
+        for layer in layers:
+            assert isinstance(layer.weight, Tensor) and layer.weight.grad is not None
+            product = (-layer.weight * layer.weight.grad).detach().abs()
+            own = torch.stack([product[c].sum() for c in range(len(product))])
+            shares.append(own / own.mean())
+        expected = 0.98 * expected + 0.02 * torch.stack(shares).mean(0)
+        gates.step()
+        assert torch.allclose(gate.influence, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", graphs.GRAPHS)
+def test_folding_and_masking_and_removing_agree(name: str) -> None:
+    net = graphs.make(name)
+    gates = _gates(net, _step())
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for gate in gates.gates:
+            gate.head.bias.normal_(0.0, 2.0, generator=generator)
+            gate.mean.uniform_(generator=generator)
+        gated = net(_input(1))
+        plan = gates.plan()
+        gates.fold()
+        folded = net(_input(1))
+    assert torch.allclose(gated, folded, atol=1e-5)
+    assert prune.difference(net, _input(1), plan) < 1e-10
+    masked = prune.mask(copy.deepcopy(net), _input(), plan)
+    removed = prune.remove(net, _input(), plan)
+    with torch.no_grad():
+        assert torch.allclose(masked(_input(1)), removed(_input(1)), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", graphs.GRAPHS)
+def test_the_budget_is_met_exactly_whatever_the_gates_say(name: str) -> None:
+    gates = _gates(graphs.make(name), _step(ratio=0.4))
+    for fill in (0.0, 1.0, 0.5):  # all shut, all open, undecided
+        for gate in gates.gates:
+            gate.mean.fill_(fill)
+        for gate, cut in zip(gates.gates, gates.plan().cuts, strict=True):
+            assert cut.kept == gate.cut.kept == round(0.6 * cut.channels)
+    for gate in gates.gates:
+        gate.mean.copy_(torch.arange(gate.cut.channels))
+        cut = gate.chosen()
+        assert cut.removed == tuple(range(cut.channels - cut.kept))
+
+
+def _useless(net: nn.Sequential, seed: int) -> set[int]:
+    """Half of the hidden channels never reach the answer: planted, and kept so."""
+    last = net[-1]
+    assert isinstance(last, nn.Linear)
+    order = torch.randperm(16, generator=torch.Generator().manual_seed(seed))
+    useless = torch.zeros(16, dtype=torch.bool)
+    useless[order[:8]] = True
+    with torch.no_grad():
+        last.weight[:, useless] = 0
+    last.weight.register_hook(lambda gradient: gradient * ~useless)
+    return set(order[:8].tolist())
+
+
+@pytest.mark.parametrize("beta", ["geometric", "automatic"])
+def test_planted_useless_channels_shut_and_useful_ones_stay(beta: str) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(12, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4))
+    useless = _useless(net, 0)
+    generator = torch.Generator().manual_seed(1)
+    linear = torch.randn(12, 4, generator=generator)
+
+    def batch() -> tuple[Tensor, Tensor]:
+        x = torch.randn(64, 12, generator=generator)
+        return x, (torch.tanh(x @ linear) + 0.7 * x[:, :4] * x[:, 4:8]).argmax(1)
+
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
+
+    def learn(steps: int, gates: infcp.Gates | None) -> None:
+        net.train()
+        for _ in range(steps):
+            x, y = batch()
+            loss = F.cross_entropy(net(x), y)
+            if gates is not None:
+                loss = loss + gates.loss()
+            optimizer.zero_grad()
+            loss.backward()
+            if gates is not None:
+                gates.step()
+            optimizer.step()
+        net.eval()
+
+    learn(300, None)
+    step = _step(beta=beta)
+    budget = prune.make_plan(net, batch()[0], [net[-1]], stage.counts(step), 0, lambda _: 0)
+    gates = infcp.Gates(net, batch()[0], budget, step, 400)
+    assert float(gates.values()[0].detach().min()) > 0.9
+    learn(400, gates)
+    values = gates.values()[0].detach()
+    useful = [channel for channel in range(16) if channel not in useless]
+    assert float(values[sorted(useless)].max()) < 0.05
+    assert float(values[useful].min()) > 0.5
+    assert set(gates.plan().cuts[0].removed) == useless
+    if beta == "geometric":
+        assert float(gates.beta) == pytest.approx(4.0)
+    else:
+        assert float(gates.beta) > step.beta_start
+
+
+def test_automatic_steepness_waits_while_gates_keep_to_the_line() -> None:
+    net = graphs.make("chain").train()
+    gates = _gates(net, _step(beta="automatic", window=1), total=100)
+    values = torch.linspace(0.3, 0.7, 64)
+    for progress, fill, grows in ((0, values, True), (1, values.round(), False)):
+        before = float(gates.beta)
+        gates.progress.fill_(progress)
+        for gate in gates.gates:  # undecided, then decided as the budget asks
+            n = gate.cut.channels
+            gate.mean.copy_(fill[:: 64 // n][:n] if grows else (torch.arange(n) < gate.cut.kept))
+        gates.progress += 1
+        gates._steepen()
+        assert (float(gates.beta) > before) == grows
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("infcp")
+    shapes.make_folder(root / "shapes")
+    text = shapes.write_recipe(root / "shapes.toml", epochs=1).read_text()
+    head, rest = text.split("[[steps]]", 1)
+    (root / "gates.toml").write_text(head + STEPS + "[gate]" + rest.split("[gate]", 1)[1])
+    return root
+
+
+def _context(root: Path, folder: Path) -> tuple[Context, nn.Module, InfCp]:
+    path = root / "gates.toml"
+    task = shapes.make_task(root, path)
+    torch.manual_seed(0)
+    net = task.build().eval()
+    step = recipe.load(str(path)).steps[0]
+    assert isinstance(step, InfCp)
+    return Context(task, 0, task.example(), None, folder / "checkpoint.pt"), net, step
+
+
+def test_an_interrupted_stage_ends_with_the_same_network(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, whole, step = _context(root, tmp_path / "whole")
+    expected = stage.run(context, whole, step)
+    context, net, step = _context(root, tmp_path / "stopped")
+    task_batches = context.task.batches
+
+    def batches(epoch: int, seed: int) -> object:
+        if epoch == 1:
+            raise InterruptedError
+        return task_batches(epoch, seed)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(context.task, "batches", batches)
+        with pytest.raises(InterruptedError):
+            stage.run(context, net, step)
+    assert context.checkpoint.exists()
+    context, net, step = _context(root, tmp_path / "stopped")
+    resumed = stage.run(context, net, step)
+    assert resumed.plan == expected.plan
+    assert [entry.loss for entry in resumed.log] == [entry.loss for entry in expected.log]
+    for name, value in whole.state_dict().items():
+        assert torch.equal(net.state_dict()[name], value), name
+
+
+def test_the_stage_meets_the_budget_and_the_proof(root: Path, tmp_path: Path) -> None:
+    context, net, step = _context(root, tmp_path)
+    before = count.macs(net, context.example)
+    outcome = stage.run(context, net, step)
+    assert outcome.plan is not None and outcome.mask_error is not None
+    assert outcome.mask_error <= 1e-5
+    assert all(cut.kept == cut.channels // 2 for cut in outcome.plan.cuts)
+    assert count.macs(net, context.example) < 0.4 * before
+    assert len(outcome.log) == 2
+
+
+class Idle:
+    """A companion that wants nothing."""
+
+    def to(self, device: torch.device) -> None:
+        self.device = device
+
+    def loss(self) -> Tensor:
+        return torch.zeros(())
+
+    def step(self) -> None:
+        self.steps = getattr(self, "steps", 0) + 1
+
+    def state_dict(self) -> dict[str, object]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        assert state == {}
+
+
+def test_an_idle_companion_changes_no_bit_of_the_training(root: Path, tmp_path: Path) -> None:
+    ends, idle = [], Idle()
+    for name, companion in (("alone", None), ("accompanied", idle)):
+        context, net, step = _context(root, tmp_path / name)
+        train.fit(
+            context.task,
+            net,
+            step,
+            seed=0,
+            checkpoint=context.checkpoint,
+            label=name,
+            companion=companion,
+        )
+        ends.append(net.state_dict())
+    assert idle.steps == 2 * context.task.steps()
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_gates_need_one_target(root: Path, tmp_path: Path) -> None:
+    text = (root / "gates.toml").read_text()
+    path = tmp_path / "wrong.toml"
+    path.write_text(text.replace("ratio = 0.5", "ratio = 0.5\nmacs = 0.5"))
+    with pytest.raises(BadInputError, match="either ratio or macs"):
+        recipe.load(str(path))
