@@ -11,6 +11,7 @@ photo is kept for testing. The result is an ImageFolder, DIR/birds-live/{train,t
 """
 
 import csv
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,8 @@ import cv2
 import numpy as np
 import typer
 from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
 from compress.defaults import default_root
 from device.errors import BadInputError, run
