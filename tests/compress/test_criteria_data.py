@@ -1,7 +1,6 @@
 """Criteria that look at data, against slow literal computations on small networks."""
 
 import copy
-from functools import partial
 
 import numpy as np
 import pytest
@@ -12,11 +11,11 @@ from torch import Tensor, nn
 
 from compress import prune
 from compress.criteria import CRITERIA, hrank, influence, obd, taylor, thinet
-from compress.criteria.base import Statistics
 from compress.criteria.filters import kernel, respond
 from compress.statistics import Calibration
 from compress.task import Batch
 from device.errors import FieldwrenError
+from models.tcn import TCN
 from tests.compress import graphs, layers
 
 PERMUTATIONS = [name for name in CRITERIA if name.startswith("permutation")]
@@ -254,19 +253,21 @@ def test_measuring_leaves_the_network_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
-def test_a_torch_pruning_pruner_takes_every_criterion(criterion: str) -> None:
-    net = graphs.make("residual")
-    importance = partial(CRITERIA[criterion], statistics=Statistics(0, _calibration(net)))
-    pruner = tp.pruner.BasePruner(
-        net,
-        torch.randn(1, 3, 16, 16),
-        importance=importance,
-        pruning_ratio=0.5,
-        global_pruning=True,
-        ignored_layers=[net.get_submodule("classifier")],
+def test_temporal_networks_are_scored_too(criterion: str) -> None:
+    torch.manual_seed(0)
+    net = TCN(9, 9, residual=8, hidden=16, dilations=(1, 2)).eval()
+    for norm in (module for module in net.modules() if isinstance(module, nn.BatchNorm1d)):
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+    x = torch.rand(4, 9, 20)
+    calibration = Calibration(
+        net, lambda net, batch: (net(batch[0]) - batch[0]).square().mean(), [(x,)]
     )
-    pruner.step()
-    assert net(torch.randn(2, 3, 16, 16)).shape == (2, 4)
+    scored = prune.score_groups(net, x[:1], [net.leave], criterion, 0, calibration)
+    assert sorted(len(group.scores) for group in scored) == [8, 16, 16]
+    for group in scored:
+        assert bool(group.scores.isfinite().all())
+        assert float(group.scores.min()) >= 0
+        assert float(group.scores.std()) > 0
 
 
 def test_a_network_cut_after_measuring_is_refused() -> None:
