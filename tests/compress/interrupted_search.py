@@ -1,4 +1,4 @@
-"""python -m tests.compress.interrupted_search ROOT FOLDER PROBE: search, and hang in that probe.
+"""python -m tests.compress.interrupted_search ROOT FOLDER N: search, and hang after N probes.
 
 The test that starts this kills it there: a machine that loses power between two probes.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from compress import recipe
+from compress import recipe, store
 from compress.stages import Context, cicr
 from compress.task import Batch
 from compress.tasks.birds import Birds
@@ -18,16 +18,16 @@ from tests.compress import shapes
 
 
 class Hanging(Birds):
-    """Stops for good after the first batch of one training."""
+    """Stops for good after the first batch of a training, once enough probes are finished."""
 
+    folder = Path()
     stop = 0
-    trainings = 0
 
     def batches(self, epoch: int, seed: int) -> Iterator[Batch]:
-        self.trainings += 1
+        finished = len(list(self.folder.glob(f"probe-*/{store.RECORD}")))
         for batch in super().batches(epoch, seed):
             yield batch
-            if self.trainings > self.stop:
+            if finished >= self.stop:
                 print("hanging", flush=True)
                 time.sleep(600)
 
@@ -36,7 +36,7 @@ def main(root: Path, folder: Path, stop: int) -> None:
     torch.set_num_threads(1)
     path = root / "search.toml"
     task = shapes.make_task(root, path)
-    task.__class__, Hanging.stop = Hanging, stop
+    task.__class__, Hanging.folder, Hanging.stop = Hanging, folder, stop
     torch.manual_seed(0)
     net = task.build().eval()
     teacher = task.build().eval()

@@ -26,7 +26,6 @@ from tests.compress import graphs, shapes
 STEP = """
 [[steps]]
 kind = "cicr"
-criterion = "l1"
 acc_loss = 40.0
 interval = 0.2
 round_to = 4

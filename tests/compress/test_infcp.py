@@ -14,6 +14,7 @@ from compress.recipe import InfCp
 from compress.stages import Context
 from compress.stages import infcp as stage
 from device.errors import BadInputError
+from models.tcn import TCN
 from tests.compress import graphs, shapes
 
 STEPS = """
@@ -328,3 +329,24 @@ def test_gates_need_one_target(root: Path, tmp_path: Path) -> None:
     path.write_text(text.replace("ratio = 0.5", "ratio = 0.5\nmacs = 0.5"))
     with pytest.raises(BadInputError, match="either ratio or macs"):
         recipe.load(str(path))
+
+
+def test_gates_serve_the_temporal_network_too() -> None:
+    """Residual sums of layers without a norm, depthwise taps over time."""
+    torch.manual_seed(0)
+    net = TCN(inputs=9, outputs=9, residual=8, hidden=12, dilations=(1, 2)).eval()
+    x = torch.rand(2, 9, 20)
+    step = _step()
+    budget = prune.make_plan(net, x, [net.leave], stage.counts(step), 0, lambda _: 0)
+    gates = infcp.Gates(net, x, budget, step, 10)
+    assert sorted(gate.cut.channels for gate in gates.gates) == [8, 12, 12]
+    with torch.no_grad():
+        for gate in gates.gates:
+            gate.head.bias.copy_(torch.linspace(-3, 3, gate.cut.channels))
+            gate.mean.copy_(gate.value(1.0))
+        gated = net(x)
+        plan = gates.plan()
+        gates.fold()
+        assert torch.allclose(net(x), gated, atol=1e-6)
+    assert prune.difference(net, x, plan) < 1e-10
+    assert all(cut.removed == tuple(range(cut.channels // 2)) for cut in plan.cuts)
