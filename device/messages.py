@@ -189,7 +189,7 @@ class SpeechTelemetry(Payload):
     """…/speech/telemetry: counts since the start of the app, RTF and level since the last one."""
 
     time: Moment
-    rtf_p50: float = Field(alias="rtfP50", ge=0, description="processing time / time of the sound processed")
+    rtf_p50: float = Field(alias="rtfP50", ge=0, description="processing time / time of the sound")
     rtf_p95: float = Field(alias="rtfP95", ge=0)
     rtf_p99: float = Field(alias="rtfP99", ge=0)
     latency: float = Field(alias="latencyMs", ge=0, description="microphone to output, ms")
