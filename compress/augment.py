@@ -5,10 +5,12 @@ import math
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from compress.images import Image, resize
 from device.manifest import Frozen
 
+GREY = (127, 127, 127)  # zero after normalisation
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -23,8 +25,22 @@ class Augment(Frozen):
     coarse_side: tuple[int, int] = (24, 96)
 
 
-def view(image: Image, side: int, options: Augment, generator: np.random.Generator) -> Image:
+class Shift(Frozen):
+    """For images that are small already: shifted over a grey border, and mirrored.
+
+    K. He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2.
+    """
+
+    pad: int = Field(gt=0, description="largest shift, pixels of the view")
+    mirror: float = Field(0.5, ge=0, le=1, description="probability")
+
+
+def view(
+    image: Image, side: int, options: Augment | Shift, generator: np.random.Generator
+) -> Image:
     """A random square view [side, side, 3] of a photo."""
+    if isinstance(options, Shift):
+        return _shifted(resize(image, side, side), options, generator)
     height, width = image.shape[:2]
     area = generator.uniform(*options.area) * height * width
     stretch = math.exp(generator.uniform(-1, 1) * math.log(options.aspect))
@@ -42,6 +58,16 @@ def view(image: Image, side: int, options: Augment, generator: np.random.Generat
     if generator.random() < options.mirror:
         result = cv2.flip(result, 1).astype(np.uint8, copy=False)
     return _colour(result, options.colour, generator) if options.colour else result
+
+
+def _shifted(image: Image, options: Shift, generator: np.random.Generator) -> Image:
+    side, pad = len(image), options.pad
+    wide = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=GREY)
+    top, left = (int(offset) for offset in generator.integers(0, 2 * pad + 1, 2))
+    result = wide[top : top + side, left : left + side]
+    if generator.random() < options.mirror:
+        result = cv2.flip(result, 1)
+    return np.ascontiguousarray(result, np.uint8)
 
 
 def _colour(image: Image, amount: float, generator: np.random.Generator) -> Image:

@@ -5,7 +5,7 @@ validation split is cut from the training images by seed, class by class.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from compress import cifar
 from device.errors import BadInputError
 
 Image = NDArray[np.uint8]  # [height, width, 3], RGB
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+SHARDS = ".npz"  # a source with this suffix is a pattern of shards (compress/cifar.py)
 FORM = "one sub-folder of photos per class"
 
 
@@ -45,6 +47,9 @@ def class_names(folders: Sequence[Path]) -> tuple[str, ...]:
     """
     names: set[str] = set()
     for folder in folders:
+        if folder.suffix == SHARDS:
+            names |= set(cifar.class_names(folder))
+            continue
         if not folder.is_dir():
             raise BadInputError(f"{folder}: no such folder: expected {FORM}")
         names |= {part.name for part in folder.iterdir() if part.is_dir()}
@@ -65,21 +70,27 @@ def read(folders: Sequence[Path], classes: tuple[str, ...], largest: int) -> Pho
     labels: list[int] = []
     digest = hashlib.sha256()
     for folder in folders:
-        if not folder.is_dir():
-            raise BadInputError(f"{folder}: no such folder: expected {FORM}")
-        for part in sorted(p for p in folder.iterdir() if p.is_dir()):
-            if part.name not in classes:
-                raise BadInputError(f"{part}: a class that the training data does not have")
-            paths = sorted(p for p in part.iterdir() if p.suffix.lower() in SUFFIXES)
-            if not paths:
-                raise BadInputError(f"{part}: no image in it ({', '.join(SUFFIXES)})")
-            for path in paths:
-                content = path.read_bytes()
-                digest.update(f"{part.name}/{path.name}\0".encode())
-                digest.update(hashlib.sha256(content).digest())
-                images.append(_decode(path, content, largest))
-                labels.append(classes.index(part.name))
+        contents = cifar.read(folder) if folder.suffix == SHARDS else _files(folder)
+        for name, path, content in contents:
+            if name not in classes:
+                raise BadInputError(f"{path.parent}: a class that the training data does not have")
+            digest.update(f"{name}/{path.name}\0".encode())
+            digest.update(hashlib.sha256(content).digest())
+            images.append(_decode(path, content, largest))
+            labels.append(classes.index(name))
     return Photos(tuple(images), np.array(labels, np.int64), digest.hexdigest())
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path, bytes]]:
+    """(class, file, content) of every photo of an ImageFolder."""
+    if not folder.is_dir():
+        raise BadInputError(f"{folder}: no such folder: expected {FORM}")
+    for part in sorted(p for p in folder.iterdir() if p.is_dir()):
+        paths = sorted(p for p in part.iterdir() if p.suffix.lower() in SUFFIXES)
+        if not paths:
+            raise BadInputError(f"{part}: no image in it ({', '.join(SUFFIXES)})")
+        for path in paths:
+            yield part.name, path, path.read_bytes()
 
 
 def split(photos: Photos, share: float, seed: int) -> tuple[Photos, Photos]:

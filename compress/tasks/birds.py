@@ -8,7 +8,7 @@ discrepancy", NeurIPS 2019) at a fraction of the time.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
-from compress import images
-from compress.augment import Augment, view
+from compress import cifar, images
+from compress.augment import Augment, Shift, view
+from compress.networks import Network
 from compress.task import Batch, Deployed, Quality
 from compress.tasks import locate
 from device.manifest import Data, Frozen, ImageInput
-from models.efficientnet_lite import MEAN, STD, EfficientNetLite0, load_imagenet
-from models.resnet import ResNet
+from models.efficientnet_lite import MEAN, STD
 
 BATCH = 64  # images of one forward pass when scoring
 DEFAULT = "default:"  # a path beginning so is in the default data's folder, whatever --data says
@@ -40,35 +40,15 @@ class DataTable(Frozen):
     """[data]: where the photos are, relative to the data folder; "default:…" as DEFAULT says."""
 
     train: tuple[str, ...] = Field(
-        min_length=1, description="ImageFolders; their classes are merged"
+        min_length=1, description="ImageFolders or patterns of npz shards; classes are merged"
     )
     test: Annotated[dict[str, str], BeforeValidator(_named)] = Field(
-        {}, description="ImageFolders by name; each gets its own scores beside the common ones"
+        {}, description="the same by name; each gets its own scores beside the common ones"
     )
     validation: float = Field(0.1, gt=0, lt=1, description="share of the training photos")
     batch: int = Field(64, gt=0)
     description: str
     licence: str
-
-
-class ResNetTable(Frozen):
-    """[model] kind = "resnet": trained from scratch."""
-
-    kind: Literal["resnet"]
-    depth: Literal[8, 14, 20, 26, 32]
-    width: int = Field(16, gt=0)
-    stride: Literal[1, 2] = 1
-    size: int = Field(gt=0, multiple_of=8, description="deployed input, pixels")
-    train_size: int = Field(gt=0, multiple_of=8, description="training views, pixels")
-
-
-class LiteTable(Frozen):
-    """[model] kind = "efficientnet-lite0": from ImageNet weights."""
-
-    kind: Literal["efficientnet-lite0"]
-    size: int = Field(gt=0, multiple_of=32, description="deployed input, pixels")
-    train_size: int = Field(gt=0, multiple_of=32, description="training views, pixels")
-    dropout: float = Field(0.2, ge=0, lt=1)
 
 
 class LossTable(Frozen):
@@ -83,8 +63,8 @@ class Settings(Frozen):
     """The recipe tables of this task."""
 
     data: DataTable
-    model: Annotated[ResNetTable | LiteTable, Field(discriminator="kind")]
-    augment: Augment = Augment()
+    model: Network
+    augment: Annotated[Augment | Shift, Field(union_mode="left_to_right")] = Augment()
     loss: LossTable = LossTable()
 
 
@@ -123,12 +103,7 @@ class Birds:
         return self._data
 
     def build(self) -> nn.Module:
-        model = self.settings.model
-        if isinstance(model, ResNetTable):
-            return ResNet(model.depth, len(self.labels), model.width, model.stride)
-        net = EfficientNetLite0(len(self.labels), model.dropout)
-        load_imagenet(net)
-        return net
+        return self.settings.model.build(len(self.labels))
 
     def example(self) -> Tensor:
         return self._tensor(self.train, [0])
@@ -255,8 +230,15 @@ def make(settings: Frozen, folders: tuple[Path, ...], seed: int) -> Birds:
 
 def _find(path: str, folders: tuple[Path, ...]) -> Path:
     if path.startswith(DEFAULT):
-        return locate(path.removeprefix(DEFAULT), folders[-1:], FORM)
-    return locate(path, folders[:1], FORM)
+        return _locate(path.removeprefix(DEFAULT), folders[-1])
+    return _locate(path, folders[0])
+
+
+def _locate(path: str, folder: Path) -> Path:
+    if path.endswith(images.SHARDS):
+        cifar.shards(folder / path)
+        return folder / path
+    return locate(path, (folder,), FORM)
 
 
 def _mosaics(size: int) -> Iterator[NDArray[np.float32]]:

@@ -1,0 +1,96 @@
+"""[model]: the image classifiers a recipe can name, each with its table and how it is built."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import nn
+
+from device.manifest import Frozen
+from models.alexnet import AlexNet
+from models.densenet import DenseNet
+from models.efficientnet_lite import EfficientNetLite0, load_imagenet
+from models.googlenet import GoogLeNet
+from models.resnet import ResNet
+from models.resnet_large import ResNetLarge
+from models.vgg import VGG16
+
+
+class ResNetTable(Frozen):
+    """kind = "resnet": the small residual networks of 6n + 2 layers."""
+
+    kind: Literal["resnet"]
+    depth: Literal[8, 14, 20, 26, 32, 44, 56]
+    width: int = Field(16, gt=0)
+    stride: Literal[1, 2] = 1
+    size: int = Field(gt=0, multiple_of=8, description="deployed input, pixels")
+    train_size: int = Field(gt=0, multiple_of=8, description="training views, pixels")
+
+    def build(self, classes: int) -> nn.Module:
+        """Freshly initialised."""
+        return ResNet(self.depth, classes, self.width, self.stride)
+
+
+class LiteTable(Frozen):
+    """kind = "efficientnet-lite0": from ImageNet weights."""
+
+    kind: Literal["efficientnet-lite0"]
+    size: int = Field(gt=0, multiple_of=32, description="deployed input, pixels")
+    train_size: int = Field(gt=0, multiple_of=32, description="training views, pixels")
+    dropout: float = Field(0.2, ge=0, lt=1)
+
+    def build(self, classes: int) -> nn.Module:
+        """With published weights, but for the classifier."""
+        net = EfficientNetLite0(classes, self.dropout)
+        load_imagenet(net)
+        return net
+
+
+class LargeTable(Frozen):
+    """kind = "resnet-large": ImageNet's residual networks with a stem for small images."""
+
+    kind: Literal["resnet-large"]
+    depth: Literal[18, 34, 50]
+    width: int = Field(64, gt=0, multiple_of=4)
+    size: int = Field(gt=0, multiple_of=8, description="deployed input, pixels")
+    train_size: int = Field(gt=0, multiple_of=8, description="training views, pixels")
+
+    def build(self, classes: int) -> nn.Module:
+        """Freshly initialised."""
+        return ResNetLarge(self.depth, classes, self.width)
+
+
+class PlainTable(Frozen):
+    """kind = "vgg16", "alexnet" or "googlenet"."""
+
+    kind: Literal["vgg16", "alexnet", "googlenet"]
+    width: int = Field(64, gt=0, multiple_of=8)
+    size: int = Field(gt=0, multiple_of=32, description="deployed input, pixels")
+    train_size: int = Field(gt=0, multiple_of=32, description="training views, pixels")
+
+    def build(self, classes: int) -> nn.Module:
+        """Freshly initialised."""
+        made: dict[str, type[VGG16 | AlexNet | GoogLeNet]] = {
+            "vgg16": VGG16,
+            "alexnet": AlexNet,
+            "googlenet": GoogLeNet,
+        }
+        return made[self.kind](classes, self.width)
+
+
+class DenseNetTable(Frozen):
+    """kind = "densenet"."""
+
+    kind: Literal["densenet"]
+    depth: Literal[121] = 121
+    growth: int = Field(32, gt=0)
+    size: int = Field(gt=0, multiple_of=8, description="deployed input, pixels")
+    train_size: int = Field(gt=0, multiple_of=8, description="training views, pixels")
+
+    def build(self, classes: int) -> nn.Module:
+        """Freshly initialised."""
+        return DenseNet(self.depth, classes, self.growth)
+
+
+Network = Annotated[
+    ResNetTable | LiteTable | LargeTable | PlainTable | DenseNetTable, Field(discriminator="kind")
+]
