@@ -10,8 +10,8 @@ Y_i  the layer's output channel i      bs  examples      P_i  contribution of ch
 [F] y_i depends on filter i alone, so shuffling ALL filters at once gives every D_i of the n-pass
 loop (permutation-literal) from one pass. Y − Y' is the layer's answer to W − W'.
 [S] Layers tied by a residual share one score, the sum of P over them.
-[C] One draw for all batches, by seed and layer. One draw is mostly noise: permutation-expected is
-the mean over all draws, for less.
+[C] One draw for all batches, by seed and layer. One draw is noisy (benchmarks/permutation.md):
+permutation-expected is the mean over all draws at about the cost of one.
 """
 
 import zlib

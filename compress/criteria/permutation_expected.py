@@ -15,7 +15,7 @@ kernel, stride, dilation, padding and group:
     tr R = Σe/bs     1ᵀR1 = Σu²/bs     wᵀR1 = Σuy/bs     wᵀRw = Σy²/bs
 
 So the cost is that of about one pass, all positions are used, and memory is that of one batch.
-It answers open problem 1 of source 004: one shuffle is mostly noise.
+It answers open problem 1 of source 004, the noise of one shuffle.
 """
 
 import torch

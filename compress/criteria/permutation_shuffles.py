@@ -2,8 +2,8 @@
 
     D_i = mean over SHUFFLES draws of (1/bs) · Σ_pixels (Y_i − Y'_i)²     P_i, s_c as `permutation`
 
-[F] One draw is mostly noise; the mean of 8 ranks nearly as their expectation does
-(benchmarks/permutation.md). [C] SHUFFLES = 8.
+[F] One draw is noisy, in layers with short filters above all; the mean of 8 ranks much closer to
+the expectation (benchmarks/permutation.md). [C] SHUFFLES = 8.
 """
 
 from torch import Tensor, nn
