@@ -24,8 +24,6 @@ from compress.task import Task
 from device import files
 from device.errors import FieldwrenError
 
-logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # announces the precision
-
 EPOCH_SEEDS = 1_000_003  # epochs of different seeds never share random numbers
 
 
@@ -85,6 +83,7 @@ def fit(
     """
     from lightning_fabric import Fabric  # takes seconds, and only training needs it
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision
     fabric = Fabric(accelerator="auto", devices=1, precision=schedule.precision)
     if schedule.channels_last:
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
