@@ -5,6 +5,9 @@ its batch norm, the layers it feeds, and everything joined to it by residual sum
 each such group by its root layer, so it can be stored as JSON and applied to a fresh network.
 Masked and removed networks compute the same function (checked to 1e-5 by the pruning stage),
 provided a zero channel stays zero until the next convolution or matrix, as with ReLU and BN.
+
+Where channels must go from equal parts of a tensor alike (compress/patterns.py), "channel" means a
+position in all parts: counts and rounding then hold in every part.
 """
 
 import copy
@@ -15,7 +18,9 @@ from dataclasses import dataclass
 import torch
 import torch_pruning as tp
 from torch import Tensor, nn
+from torch_pruning.dependency.node import Node
 
+from compress import patterns
 from compress.criteria import CRITERIA
 from compress.criteria.base import Group, Statistics
 from compress.recipe import Prune
@@ -26,6 +31,7 @@ from device.manifest import Frozen
 ROOTS = (nn.modules.conv._ConvNd, nn.Linear)
 SEARCH_STEPS = 12  # bisections for a target: the ratio is then known to 1/4096
 ACCURATE = 0.005  # of the network's multiply-accumulates: close enough to the target
+AGREEMENT = 1e-5  # largest |masked − removed| over the outputs
 
 
 class Cut(Frozen):
@@ -68,13 +74,20 @@ def score_groups(
     """Score every prunable group of `net`; groups that hold a layer of `head` are left out.
 
     `calibration` is of the same `net`; criteria that look at weights alone do without.
+
+    Raises:
+        FieldwrenError: a group's channels cannot be removed.
     """
     graph = _graph(net, example)
     statistics = Statistics(seed=seed, calibration=calibration)
     found = []
-    for group in graph.get_all_groups(ignored_layers=list(head), root_module_types=ROOTS):
+    groups = graph.get_all_groups(ignored_layers=list(head), root_module_types=ROOTS)
+    for group in (part for whole in groups for part in patterns.segments(graph, whole, ROOTS)):
         scores = CRITERIA[criterion](group, statistics)
+        scores = scores.view(patterns.parts(group, len(scores)), -1).mean(0)
         found.append(Scored(_root(group), tuple(_members(graph, group)), scores))
+        if patterns.delicate(group) and len(scores) > 1:
+            _try(net, example, group, found[-1])
     return found
 
 
@@ -163,7 +176,7 @@ def mask(net: nn.Module, example: Tensor, plan: Plan) -> nn.Module:
             for dependency, indices in group:
                 if not graph.is_out_channel_pruning_fn(dependency.handler):
                     continue
-                for parameter in _own_parameters(dependency.target.module):
+                for parameter in _own_parameters(dependency.target):
                     parameter[indices] = 0
     return net
 
@@ -212,7 +225,7 @@ def _graph(net: nn.Module, example: Tensor) -> tp.DependencyGraph:
     net.train(training)
     for parameter in frozen:
         parameter.requires_grad_(False)
-    return graph
+    return patterns.checked(graph)
 
 
 def _groups(graph: tp.DependencyGraph, net: nn.Module, plan: Plan) -> list[Group]:
@@ -223,20 +236,41 @@ def _groups(graph: tp.DependencyGraph, net: nn.Module, plan: Plan) -> list[Group
             continue
         root = modules[cut.layer]
         pruner = graph.get_pruner_of_module(root)
-        if pruner.get_out_channels(root) != cut.channels:
+        channels = pruner.get_out_channels(root)
+        whole = graph.get_pruning_group(root, pruner.prune_out_channels, list(range(channels)))
+        count = patterns.parts(whole, channels)
+        if channels != count * cut.channels:
             raise FieldwrenError(f"the channel plan is for another network: {cut.layer}")
-        groups.append(graph.get_pruning_group(root, pruner.prune_out_channels, list(cut.removed)))
+        removed = patterns.spread(cut.removed, cut.channels, count)
+        groups.append(graph.get_pruning_group(root, pruner.prune_out_channels, removed))
     return groups
 
 
-def _own_parameters(target: nn.Module | nn.Parameter) -> list[Tensor]:
+def _own_parameters(node: Node) -> list[Tensor]:
     """A member's parameters with the pruned axis first."""
-    if isinstance(target, nn.Parameter):  # a bare parameter is pruned along its last axis
-        return [target.data.movedim(-1, 0)]
+    target = node.module
+    if isinstance(target, nn.Parameter):
+        return [target.data.movedim(node.pruning_dim, 0)]
     own = [parameter.data for parameter in target.parameters(recurse=False)]
-    if isinstance(target, nn.modules.conv._ConvTransposeNd):
+    if isinstance(target, nn.modules.conv._ConvTransposeNd) and target.groups == 1:
         return [values.transpose(0, 1) if values.ndim > 1 else values for values in own]
     return own
+
+
+def _try(net: nn.Module, example: Tensor, group: Group, scored: Scored) -> None:
+    """Take one channel of a group away and compare.
+
+    Raises:
+        FieldwrenError: the network does not run without it, or computes something else.
+    """
+    cut = Cut(layer=scored.layer, channels=len(scored.scores), removed=(0,), members=scored.members)
+    names = ", ".join(patterns.delicate(group))
+    try:
+        error = difference(net, example, Plan(cuts=(cut,)))
+    except (RuntimeError, ValueError, IndexError, AssertionError) as broken:
+        raise patterns.refusal(group, f"{names} would no longer fit") from broken
+    if not error <= AGREEMENT:
+        raise patterns.refusal(group, f"{names} would compute something else")
 
 
 def _root(group: Group) -> str:

@@ -1,0 +1,151 @@
+"""Where channels may only go together, and which layers between them call for a trial.
+
+A grouped convolution reads part g of its input with part g of its filters, and torch.chunk hands
+each part to another layer. Both stay what they are only if the same positions go in every part:
+
+    channels   0 1 2 3 | 4 5 6 7        2 parts of 4 positions
+    removed      1         5            position 1
+
+torch_pruning leaves that to its caller. So a plan counts such a group in positions, and they are
+spread over the parts when channels are masked or removed.
+"""
+
+import math
+from typing import Any
+
+import torch_pruning as tp
+from torch import nn
+from torch_pruning.dependency.node import Node
+from torch_pruning.ops import OPTYPE
+
+from compress.criteria.base import Group
+from device.errors import FieldwrenError
+
+# what torch_pruning maps with reservations, or takes for a channel-wise operation
+DELICATE = frozenset(OPTYPE) - {
+    OPTYPE.CONV,
+    OPTYPE.DEPTHWISE_CONV,
+    OPTYPE.LINEAR,
+    OPTYPE.BN,
+    OPTYPE.PRELU,
+    OPTYPE.ELEMENTWISE,
+    OPTYPE.CONCAT,
+    OPTYPE.OUTPUT,
+}
+
+
+def checked(graph: tp.DependencyGraph) -> tp.DependencyGraph:
+    """Put what reads the portions of a torch.split into the portions' order.
+
+    torch_pruning finds the readers from the network's end and gives them the portions as found.
+
+    Raises:
+        FieldwrenError: the network slices channels, where torch_pruning may search for ever.
+    """
+    for node in graph.module2node.values():
+        if node.type == OPTYPE.SLICE and node.module.dim == 1:
+            raise FieldwrenError(
+                "the network slices channels (x[:, a:b]), which pruning cannot follow: "
+                "use torch.chunk, or torch.split with sizes that follow the layers"
+            )
+        if node.type == OPTYPE.SPLIT:
+            node.outputs.sort(key=lambda reader, split=node.grad_fn: _portion(reader, split))
+    return graph
+
+
+def segments(graph: tp.DependencyGraph, group: Group, kinds: tuple[type, ...]) -> list[Group]:
+    """A group whose channels are joined from several layers' outputs, as one group per layer.
+
+    Each layer's own count can then be rounded. Where the outputs overlap, or the whole must be
+    cut in equal parts, the group stays one.
+    """
+    channels = len(group[0].idxs)
+    if parts(group, channels) > 1:
+        return [group]
+    found: list[tuple[list[int], Node]] = []
+    for member in group:
+        node = member.dep.target
+        produces = graph.is_out_channel_pruning_fn(member.dep.handler)
+        whole = len(member.idxs) == graph.get_out_channels(node) if produces else False
+        if whole and isinstance(node.module, kinds) and len(member.idxs) < channels:
+            found.append((list(member.root_idxs), node))
+    if sorted(channel for own, _ in found for channel in own) != list(range(channels)):
+        return [group]
+    return [
+        graph.get_pruning_group(
+            node.module,
+            graph.get_pruner_of_module(node.module).prune_out_channels,
+            list(range(len(own))),
+        )
+        for own, node in found
+    ]
+
+
+def _portion(reader: Node, split: Any) -> int:
+    sources = reader.grad_fn.next_functions
+    return min((number for source, number in sources if source is split), default=0)
+
+
+def parts(group: Group, channels: int) -> int:
+    """Equal parts of a whole group's channels that must lose the same positions.
+
+    Raises:
+        FieldwrenError: the parts do not line up with the group's channels.
+    """
+    count = 1
+    for member in group:
+        own = _parts(member.dep.target)
+        if own == 1:
+            continue
+        count = math.lcm(count, own)
+        aligned = list(member.idxs) == list(member.root_idxs) == list(range(channels))
+        if not aligned or channels % count:
+            raise refusal(group, f"{title(member.dep.target)} divides them unevenly")
+    return count
+
+
+def spread(positions: tuple[int, ...], size: int, count: int) -> list[int]:
+    """The channels at `positions` of each of `count` parts of `size` channels."""
+    return [part * size + position for part in range(count) for position in positions]
+
+
+def delicate(group: Group) -> list[str]:
+    """Members that a trial has to prove harmless, in words."""
+    nodes = [member.dep.target for member in group]
+    return [title(node) for node in nodes if _delicate(node)]
+
+
+def refusal(group: Group, reason: str) -> FieldwrenError:
+    """Why a group's channels cannot be removed, and what to do."""
+    layer = title(group[0].dep.target)
+    return FieldwrenError(
+        f'{layer}: its channels cannot be removed, {reason}; keep = ["{layer}"] leaves them whole'
+    )
+
+
+def title(node: Node) -> str:
+    """A layer's name, or what an operation without a name does."""
+    if node.type == OPTYPE.SPLIT:
+        return "torch.split or torch.chunk"
+    if isinstance(node.module, nn.Parameter):
+        return "a parameter outside the known layers"
+    name = str(node.name).split(" ")[0]
+    return name if name[:1] != "_" else f"a {node.type.name.lower()}"
+
+
+def _delicate(node: Node) -> bool:
+    if node.type == OPTYPE.DEPTHWISE_CONV:  # or as many groups as filters, of several channels
+        return bool(node.module.in_channels != node.module.out_channels)
+    return node.type in DELICATE or _groups(node) > 1
+
+
+def _parts(node: Node) -> int:
+    split = node.grad_fn
+    if node.type == OPTYPE.SPLIT and hasattr(split, "_saved_split_size"):
+        # equal parts; those with sizes of their own may lose different positions
+        return math.ceil(int(split._saved_self_sym_sizes[1]) / int(split._saved_split_size))
+    return _groups(node)
+
+
+def _groups(node: Node) -> int:
+    return int(node.module.groups) if node.type == OPTYPE.CONV else 1
