@@ -103,7 +103,9 @@ def pack(
     loaded = bundle.load(folder, policy=signing.Policy.OFF)
     quality = task.evaluate_deployed(loaded, split)
     result = figures.model_copy(update={"quality": dict(quality.scores)})
-    manifest = manifest.model_copy(update={"result": result})
+    manifest = manifest.model_copy(
+        update={"result": result, "temperature": task.temperature(loaded)}
+    )
     bundle.write_manifest(folder, manifest)
     bundle.sign(folder, signing.own_key())
     bundle.load(folder, policy=signing.Policy.REQUIRED)

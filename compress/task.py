@@ -95,6 +95,11 @@ class Task(Protocol):
         """The split of the reported figures: "test", or "validation" where there is no test."""
         ...
 
+    def temperature(self, model: Any) -> float:
+        """What a classifier's logits are divided by, fitted on the validation split through
+        device code as in `evaluate_deployed`; 1 where confidence has no meaning."""
+        ...
+
     def deploy(self, net: nn.Module) -> Deployed:
         """The exported form of a trained network."""
         ...

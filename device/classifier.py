@@ -59,6 +59,7 @@ class Classifier:
         if outputs != [OUTPUT]:
             raise BadInputError(f"{model.bundle.path}: needs one output {OUTPUT}, has {outputs}")
         self._model, self._spec = model, spec
+        self._temperature = manifest.temperature
         self.labels = model.bundle.labels
 
     def __call__(self, image: Image) -> Scores:
@@ -69,7 +70,7 @@ class Classifier:
         """
         started = time.perf_counter()
         logits = self._model({INPUT: preprocess(image, self._spec)})[OUTPUT]
-        probabilities = softmax(logits[0])
+        probabilities = softmax(logits[0] / self._temperature)
         if not np.isfinite(probabilities).all():
             raise NonFiniteError(f"{self._model.bundle.path}: probabilities are not finite")
         return Scores(self.labels, probabilities, 1000 * (time.perf_counter() - started))

@@ -108,6 +108,9 @@ class Manifest(Frozen):
     outputs: tuple[TensorSpec, ...]
     states: tuple[StateSpec, ...] = ()
     preprocessing: Annotated[ImageInput | SpectrumInput, Field(discriminator="kind")]
+    temperature: float = Field(
+        1.0, gt=0, description="divides a classifier's logits, so that its confidence is honest"
+    )
     golden_tolerance: float = Field(gt=0, description="largest |output − golden| accepted")
     parent: Sha256 | None = Field(None, description="model.tflite this one was made from")
     recipe: str

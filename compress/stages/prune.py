@@ -11,8 +11,6 @@ from compress.stages.base import Context, Outcome
 from compress.statistics import Calibration
 from device.errors import FieldwrenError
 
-AGREEMENT = 1e-5  # largest |masked − removed| over the outputs
-
 
 def run(context: Context, net: nn.Module, step: Prune) -> Outcome:
     """Plan, check, cut.
@@ -49,9 +47,9 @@ def checked(context: Context, net: nn.Module, plan: prune.Plan) -> float:
         FieldwrenError: the masked and the pruned network differ; `net` is then untouched.
     """
     error = prune.difference(net, context.example, plan)
-    if not error <= AGREEMENT:
+    if not error <= prune.AGREEMENT:
         raise FieldwrenError(
-            f"masked and pruned networks differ by {error:.2g}, allowed {AGREEMENT:.0e}: a layer "
+            f"masked and pruned networks differ by {error:.2g}, allowed {prune.AGREEMENT:.0e}: a layer "
             "between two convolutions does not keep a zero channel at zero"
         )
     prune.remove(net, context.example, plan)

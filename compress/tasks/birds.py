@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
-from compress import cifar, images
+from compress import calibration, cifar, images
 from compress.augment import Augment, Shift, view
 from compress.networks import Network
 from compress.task import Batch, Deployed, Quality
@@ -168,13 +168,14 @@ class Birds:
 
     def evaluate_deployed(self, model: Any, split: str) -> Quality:
         parts = self._parts(split)
-        logits = {
-            name: np.concatenate(
-                [model({"image": self._input(photos, i)})["logits"] for i in range(len(photos))]
-            )
-            for name, photos in parts.items()
-        }
-        return _quality(parts, logits)
+        return _quality(
+            parts, {name: self._answers(model, photos) for name, photos in parts.items()}
+        )
+
+    def temperature(self, model: Any) -> float:
+        return calibration.temperature(
+            self._answers(model, self.validation), self.validation.labels
+        )
 
     def final_split(self) -> str:
         return "test" if self.test else "validation"
@@ -200,6 +201,12 @@ class Birds:
 
     def _parts(self, split: str) -> dict[str, images.Photos]:
         return self.test if split == "test" else {"all": self.validation}
+
+    def _answers(self, model: Any, photos: images.Photos) -> NDArray[np.float32]:
+        """A deployed model's logits [photos, labels]."""
+        return np.concatenate(
+            [model({"image": self._input(photos, i)})["logits"] for i in range(len(photos))]
+        )
 
     def _tensor(self, photos: images.Photos, indices: Any) -> Tensor:
         size = self.settings.model.size

@@ -43,6 +43,16 @@ def test_probabilities_are_the_softmax_of_the_logits(classifier: Path) -> None:
     np.testing.assert_allclose(scores.probabilities, expected, atol=1e-5)
 
 
+def test_temperature_doubts_without_changing_the_order(classifier: Path) -> None:
+    image = np.full((32, 32, 3), (0, 120, 200), np.uint8)
+    sure = Classifier(bundle.load(classifier))(image)
+    bundles.rewrite_manifest(classifier, temperature=4.0)
+    doubting = Classifier(bundle.load(classifier))(image)
+    assert [g.label for g in doubting.top(4)] == [g.label for g in sure.top(4)]
+    expected = sure.probabilities**0.25
+    np.testing.assert_allclose(doubting.probabilities, expected / expected.sum(), rtol=1e-6)
+
+
 def test_top_is_ordered_and_no_longer_than_the_labels() -> None:
     scores = Scores(("a", "b", "c"), np.array([0.2, 0.5, 0.3]), 1.0)
 
