@@ -49,8 +49,8 @@ def checked(context: Context, net: nn.Module, plan: prune.Plan) -> float:
     error = prune.difference(net, context.example, plan)
     if not error <= prune.AGREEMENT:
         raise FieldwrenError(
-            f"masked and pruned networks differ by {error:.2g}, allowed {prune.AGREEMENT:.0e}: a layer "
-            "between two convolutions does not keep a zero channel at zero"
+            f"masked and pruned networks differ by {error:.2g}, allowed {prune.AGREEMENT:.0e}: "
+            "a layer between two convolutions does not keep a zero channel at zero"
         )
     prune.remove(net, context.example, plan)
     return error
