@@ -25,13 +25,14 @@ from apps.demo.broker import Broker
 from apps.demo.child import Child
 from apps.demo.listener import Listener, save_audio
 from apps.demo.microphone import VirtualMicrophone
-from device import errors
+from device import bundle, errors
 
 ROOT = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("FIELDWREN_CACHE", ROOT / ".cache" / "fieldwren")).expanduser()
 STATION = "demo"
 RATE = 16_000
 CHANNELS = 4
+BUNDLES = ("birds-baseline", "birds", "enhancer-tcn-baseline", "enhancer-tcn")
 START_TIMEOUT = 60.0  # seconds until both apps are up
 VIDEO_TIMEOUT = 120.0  # seconds for the recording to play and its visits to arrive
 COUNT_INTERVAL = 5  # seconds of sound between two lines about it
@@ -64,6 +65,8 @@ def main(
     scene = data / "demo"
     if not (data / "manifest.json").is_file():
         raise errors.BadInputError(f"{data}: the default data is not built: run make data")
+    for name in BUNDLES:
+        bundle.read(zoo / name)
     out.mkdir(parents=True, exist_ok=True)
     for old in summary.RESULTS:
         (out / old).unlink(missing_ok=True)
@@ -92,7 +95,11 @@ def main(
             Child("apps.speech", "run", "--config", str(config), environment=microphone.environment)
         )
         birds = stack.enter_context(Child("apps.birds", "watch", "--config", str(config)))
-        heard = _speak(scene, microphone, speech, listener)
+        try:
+            heard = _speak(scene, microphone, speech, listener)
+        except errors.FieldwrenError:
+            speech.check()  # when the app has ended, its reason is the better one
+            raise
         birds.wait(VIDEO_TIMEOUT)
         listener.wait(lambda all_: len(all_.detections) > 0, DRAIN_TIMEOUT)
         speech.stop()

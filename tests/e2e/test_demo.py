@@ -48,7 +48,7 @@ def test_birds_and_speech_arrive(data: Path, tmp_path: Path) -> None:
 
 def test_a_demo_without_a_model_fails_in_one_line(data: Path, tmp_path: Path) -> None:
     done = demo("--data", data, "--out", tmp_path / "out", "--zoo", tmp_path / "empty")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "no such bundle folder" in done.stderr
     assert not (tmp_path / "out" / "demo.json").exists()
