@@ -95,10 +95,23 @@ def read_speech(folder: Path, rate: int) -> list[Recording]:
 
 
 def read_noise(folder: Path, rate: int) -> list[Recording]:
-    """Noise; each file is a group of its own, and takes of one recording are one group."""
+    """Noise; each file is a group of its own, and takes of one recording are one group.
+
+    A folder of clean/noisy pairs gives what its noisy recordings hold beside the clean ones.
+    """
+    if has_pairs(folder):
+        return [
+            Recording(pair.name, pair.name, _int16(pair.noisy - pair.clean))
+            for pair in read_pairs(folder, rate)
+        ]
     return [
         _recording(path, source_of(path.relative_to(folder)), rate) for path in sound_files(folder)
     ]
+
+
+def has_pairs(folder: Path) -> bool:
+    """Whether a folder is in the form of `read_pairs`."""
+    return (folder / "clean").is_dir() and (folder / "noisy").is_dir()
 
 
 def read_pairs(folder: Path, rate: int) -> list[Pair]:
@@ -170,8 +183,10 @@ def fingerprint(recordings: Iterable[Recording]) -> str:
 
 
 def _recording(path: Path, group: str, rate: int) -> Recording:
-    samples = read_audio(path, rate) * FULL_SCALE
+    return Recording(path.name, group, _int16(read_audio(path, rate)))
+
+
+def _int16(samples: Samples) -> NDArray[np.int16]:
     limits = np.iinfo(np.int16)
-    return Recording(
-        path.name, group, np.clip(np.rint(samples), limits.min, limits.max).astype(np.int16)
-    )
+    scaled: Samples = np.clip(np.rint(samples * FULL_SCALE), limits.min, limits.max)
+    return scaled.astype(np.int16)

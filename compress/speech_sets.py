@@ -10,6 +10,7 @@ from compress import mixing, speech
 from compress.mixing import Mixer, Mixing
 from compress.speech import Pair, Recording, Samples, Split
 from compress.tasks import locate
+from device.errors import BadInputError
 from device.manifest import Data, Frozen
 
 FORM = "a folder of flac, wav or ogg files"
@@ -34,6 +35,32 @@ class Sources(Frozen):
     split_seed: int = Field(0, ge=0)
     description: str
     licence: str
+
+
+def own(sources: Sources, folder: Path) -> Sources:
+    """A user's folder in standard form instead of the recipe's paths; else the recipe's.
+
+    Standard forms are clean/ and noise/, and clean/ and noisy/ with the same names.
+
+    Raises:
+        BadInputError: clean/ has neither beside it.
+    """
+    if not (folder / "clean").is_dir():
+        return sources
+    if not (folder / "noise").is_dir() and not speech.has_pairs(folder):
+        raise BadInputError(f"{folder}: beside clean/ there is neither noise/ nor noisy/")
+    return sources.model_copy(
+        update={
+            "clean": ("clean",),
+            "noise": ("noise" if (folder / "noise").is_dir() else ".",),
+            "rooms": None,
+            "test_clean": (),
+            "test_noise": (),
+            "pairs": (),
+            "description": f"own recordings: {folder.resolve().name}",
+            "licence": "not stated",
+        }
+    )
 
 
 class Score(Frozen):

@@ -229,7 +229,9 @@ def make(settings: Frozen, folders: tuple[Path, ...], seed: int) -> Birds:
     own = folders[0]
     if (own / "train").is_dir():
         test = {"all": own / "test"} if (own / "test").is_dir() else {}
-        return Birds(settings, [own / "train"], test, seed)
+        origin = {"description": f"own photos: {own.resolve().name}", "licence": "not stated"}
+        data = settings.data.model_copy(update=origin)
+        return Birds(settings.model_copy(update={"data": data}), [own / "train"], test, seed)
     train = [_find(path, folders) for path in settings.data.train]
     test = {name: _find(path, folders) for name, path in settings.data.test.items()}
     return Birds(settings, train, test, seed)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from compress import speech, speech_metrics
 from compress.mixing import Mixer, Mixing
 from compress.spectra import BEST_DB, FrontEnd, compressed_distance, si_sdr
-from compress.speech_sets import Score, Sources, SpeechSets
+from compress.speech_sets import Score, Sources, SpeechSets, own
 from compress.task import Batch, Deployed, Quality
 from device.enhancer import StreamEnhancer
 from device.manifest import Data, Frozen, SpectrumInput
@@ -84,7 +84,7 @@ class Enhancer:
     def __init__(self, settings: Settings, folders: tuple[Path, ...]) -> None:
         network = settings.model
         self._settings = settings
-        self._sets = SpeechSets(settings.data, settings.score, folders)
+        self._sets = SpeechSets(own(settings.data, folders[0]), settings.score, folders)
         self._front = SpectrumInput(
             rate=settings.data.rate,
             n_fft=network.n_fft,

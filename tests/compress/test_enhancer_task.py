@@ -215,5 +215,32 @@ def test_real_sets_are_split_by_speaker_and_noise(data_folder: Path) -> None:
 def test_shipped_recipes_build_what_their_pages_say(name: str, parameters: float) -> None:
     loaded = recipe.load(name)
     assert loaded.task == "enhancer"
-    net = enhancer.make(loaded.settings, (), seed=0).build()
+    net = enhancer.make(loaded.settings, (Path(__file__).parent,), seed=0).build()
     assert sum(p.numel() for p in net.parameters()) == pytest.approx(parameters, rel=0.01)
+
+
+@pytest.mark.parametrize("form", ["noise", "noisy"])
+def test_a_folder_in_standard_form_replaces_the_recipes_paths(
+    data: Path, tmp_path: Path, form: str
+) -> None:
+    (tmp_path / "clean").mkdir()
+    (tmp_path / form).mkdir()
+    for path in sorted((data / "speech").iterdir()):
+        voice, _ = soundfile.read(path)
+        rumble, _ = soundfile.read(data / "noise" / f"{path.stem[0]}.flac")
+        soundfile.write(tmp_path / "clean" / path.name, voice, RATE)
+        beside = rumble if form == "noise" else voice + rumble
+        soundfile.write(tmp_path / form / path.name, beside, RATE)
+    made = enhancer.make(Settings.model_validate(SMALL), (tmp_path, data), seed=0)
+    assert made.data().description == f"own recordings: {tmp_path.name}"
+    noisy, clean, *_ = next(made.batches(0, 0))
+    # the noise is all below 1 kHz, the speech all above 2: what was added is the rumble alone
+    added = np.abs(np.fft.rfft((noisy - clean).numpy())) ** 2
+    split = added.shape[-1] * 1500 * 2 // RATE
+    assert added[..., :split].sum() > 20 * added[..., split:].sum()
+
+
+def test_clean_alone_is_not_enough(tmp_path: Path) -> None:
+    (tmp_path / "clean").mkdir()
+    with pytest.raises(BadInputError, match="neither noise/ nor noisy/"):
+        enhancer.make(Settings.model_validate(SMALL), (tmp_path,), seed=0)
