@@ -118,4 +118,7 @@ def _score(name: str, before: float, after: float) -> Row:
 
 def _cost(name: str, before: float, after: float) -> Row:
     change = f"÷ {before / after:.2f}" if after else ""
-    return Row(name=name, before=f"{before:,.2f}", after=f"{after:,.2f}", change=change)
+    digits = 2 if before >= 1 else 4  # a frame takes microseconds, a photo milliseconds
+    return Row(
+        name=name, before=f"{before:,.{digits}f}", after=f"{after:,.{digits}f}", change=change
+    )
