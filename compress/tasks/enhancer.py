@@ -1,6 +1,6 @@
 """Speech enhancement: a streaming network turns each STFT frame's feature into a mask."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,8 @@ from models.tcn import TCN, Stream
 
 SILENT = 1e-9  # mean square of a target without speech: it has no SI-SDR
 QUIETEST = 1e-5  # RMS below which an example is not brought to a common level in the loss
-EXAMPLES = 64  # real frames for golden vectors and calibration
+EXAMPLES = 64  # real frames for parity, latency and calibration
+GOLDEN = 4  # golden vectors
 WARM_UP = 70  # frames before the first of them, so that the rings are filled
 
 
@@ -195,7 +196,10 @@ class Enhancer:
             },
             states=(stream.state,),
             preprocessing=self._front,
-            examples=self._frames(stream),
+            examples=self._frames(
+                stream, [pair.noisy for pair in self._sets.mixtures("validation")[:4]], EXAMPLES
+            ),
+            golden=tuple(self._frames(stream, [_made_up(self._sets.rate)], GOLDEN)),
         )
 
     def _enhanced(self, net: nn.Module, spectrum: Tensor, length: int) -> tuple[Tensor, Tensor]:
@@ -219,15 +223,17 @@ class Enhancer:
             scores |= {f"pairs_{name}": value for name, value in pairs.items()}
         return scores
 
-    def _frames(self, stream: Stream) -> list[dict[str, np.ndarray[Any, np.dtype[np.float32]]]]:
-        """Inputs that a stream of validation mixtures gives the network, evenly picked."""
+    def _frames(
+        self, stream: Stream, recordings: Sequence[speech.Samples], wanted: int
+    ) -> list[dict[str, np.ndarray[Any, np.dtype[np.float32]]]]:
+        """Inputs that recordings give the network as streams, about `wanted`, evenly picked."""
         rings = Rings(stream.state.rings)
         examples = []
-        for pair in self._sets.mixtures("validation")[:4]:
+        for recording in recordings:
             rings.reset()
-            spectrum = self._end.analyse(torch.from_numpy(pair.noisy)[None])
+            spectrum = self._end.analyse(torch.from_numpy(recording)[None])
             features = self._end.feature(spectrum)[0].T.contiguous().numpy()
-            every = max(1, 4 * (len(features) - WARM_UP) // EXAMPLES)
+            every = max(1, len(recordings) * (len(features) - WARM_UP) // wanted)
             for index, feature in enumerate(features):
                 inputs = {"frame": feature[None], "delayed": rings.delayed().copy()}
                 if index >= WARM_UP and (index - WARM_UP) % every == 0:
@@ -248,6 +254,19 @@ def _shortfall(sound: Tensor, target: Tensor) -> Tensor:
     if not spoken.any():
         return sound.sum() * 0
     return -si_sdr(sound[spoken], target[spoken]).clamp_max(BEST_DB).mean()
+
+
+def _made_up(rate: int) -> speech.Samples:
+    """Two seconds of sound for the golden vectors: a bundle holds nobody's voice.
+
+    Harmonics of a rising tone that comes and goes, in noise.
+    """
+    time = np.arange(2 * rate) / rate
+    phase = 2 * np.pi * (120 * time + 60 * time**2)
+    voice = sum(np.sin(k * phase) / k for k in range(1, 20)) * (np.sin(6 * np.pi * time) > 0)
+    noise = np.random.default_rng(0).standard_normal(len(time))
+    sound: speech.Samples = (0.05 * voice + 0.02 * noise).astype(np.float32)
+    return sound
 
 
 def _as_is(noisy: speech.Samples) -> speech.Samples:

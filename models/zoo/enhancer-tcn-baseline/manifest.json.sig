@@ -1,1 +1,1 @@
-PeynGj39+TvkpJXwNpKLzq5egnB9U/Ef9dDg9LdrR+cfoyICQAdWbgAlI5YKzKK6a+XfeR/S7mJ6zHsE4IyZAA==
+ihjCwffwsqJuskQS4sDD7lm5+EWEfKiX2MfmiuyHjhrhsn8TUoKgfaDp+OCjJeTpaeuaak6TZYwyFKF+iGHGCQ==
