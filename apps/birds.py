@@ -136,9 +136,9 @@ def watch(
         try:
             log.info("watching %s with %s", camera.public(where), model.runtime.description)
             look(eye, gate, classifier, tracker, report, counts, stop, birds.motion.margin)
-            report.telemetry(eye, now=True)
             hurry = stop.is_set() or not station.connected
             left = station.flush(FLUSH_AT_STOP if hurry else FLUSH_AT_END)
+            report.telemetry(eye, now=True)
         finally:
             station.stop()
     log.info("%s", counts)
