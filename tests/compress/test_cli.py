@@ -65,6 +65,7 @@ def test_a_run_leaves_two_signed_bundles(
     assert manifest.result.parameters < base.manifest.result.parameters
     assert manifest.result.bytes < base.manifest.result.bytes
     assert manifest.result.latency.runs == 5
+    assert manifest.temperature != 1  # fitted: nobody is calibrated by chance
     image = np.zeros((1, 16, 16, 3), np.float32)
     assert small({"image": image})["logits"].shape == (1, 3)
 
