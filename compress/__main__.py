@@ -46,7 +46,7 @@ def list_methods(
         return
     for kind, names in methods.found().items():
         for name, summary in names.items():
-            print(f"{kind:<10} {name:<18} {summary}")
+            print(f"{kind:<10} {name:<21} {summary}")
 
 
 def _folders(data: Path | None) -> tuple[Path, ...]:

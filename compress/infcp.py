@@ -43,7 +43,7 @@ from compress.criteria.base import Group
 from compress.criteria.filters import kernel, rows
 from compress.criteria.members import TINY, Member
 from compress.prune import Cut, Plan
-from compress.recipe import InfCp
+from compress.steps import InfCp
 
 DECAY = 0.98  # of the influence's moving average, per step
 SCALE = 10.0  # of a head's initial diagonal, times √(2 / n)

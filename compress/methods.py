@@ -2,6 +2,10 @@
 
 import inspect
 import tomllib
+from collections.abc import Iterator
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic import BaseModel
 
 from compress import tasks
 from compress.criteria import CRITERIA
@@ -15,14 +19,34 @@ def found() -> dict[str, dict[str, str]]:
     return {
         "recipe": {name: _described(name) for name in shipped()},
         "task": {name: tasks.SUMMARIES[name] for name in tasks.NAMES},
+        "network": {name: summary for task in tasks.NAMES for name, summary in _networks(task)},
         "stage": {name: _headline(stage) for name, stage in STAGES.items()},
         "criterion": {name: _headline(score) for name, score in CRITERIA.items()},
         "quantizer": {name: scheme.summary for name, scheme in SCHEMES.items()},
     }
 
 
-def _headline(function: object) -> str:
-    module = inspect.getmodule(function)
+def _networks(task: str) -> Iterator[tuple[str, str]]:
+    """Every kind that a task's [model] table may name, with its table's docstring."""
+    settings = tasks.plugin(task, SHIPPED).Settings
+    for table in _tables(settings.model_fields["model"].annotation):
+        summary = (inspect.getdoc(table) or "").splitlines()[0]
+        kind = table.model_fields.get("kind")
+        for name in get_args(kind.annotation) if kind else (task,):
+            yield name, summary
+
+
+def _tables(annotation: Any) -> Iterator[type[BaseModel]]:
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        yield annotation
+        return
+    parts = get_args(annotation)
+    for part in parts[:1] if get_origin(annotation) is Annotated else parts:
+        yield from _tables(part)
+
+
+def _headline(method: object) -> str:
+    module = inspect.getmodule(method)
     return (inspect.getdoc(module) or "").splitlines()[0] if module else ""
 
 

@@ -16,7 +16,7 @@ from models.vgg import VGG16
 
 
 class ResNetTable(Frozen):
-    """kind = "resnet": the small residual networks of 6n + 2 layers."""
+    """ResNet for small images: 6n + 2 layers."""
 
     kind: Literal["resnet"]
     depth: Literal[8, 14, 20, 26, 32, 44, 56]
@@ -31,7 +31,7 @@ class ResNetTable(Frozen):
 
 
 class LiteTable(Frozen):
-    """kind = "efficientnet-lite0": from ImageNet weights."""
+    """EfficientNet-Lite0, from ImageNet weights."""
 
     kind: Literal["efficientnet-lite0"]
     size: int = Field(gt=0, multiple_of=32, description="deployed input, pixels")
@@ -46,7 +46,7 @@ class LiteTable(Frozen):
 
 
 class LargeTable(Frozen):
-    """kind = "resnet-large": ImageNet's residual networks with a stem for small images."""
+    """ResNet as for ImageNet, with a stem for small images."""
 
     kind: Literal["resnet-large"]
     depth: Literal[18, 34, 50]
@@ -60,7 +60,7 @@ class LargeTable(Frozen):
 
 
 class PlainTable(Frozen):
-    """kind = "vgg16", "alexnet" or "googlenet"."""
+    """VGG-16, AlexNet or GoogLeNet, in their forms for small images."""
 
     kind: Literal["vgg16", "alexnet", "googlenet"]
     width: int = Field(64, gt=0, multiple_of=8)
@@ -78,7 +78,7 @@ class PlainTable(Frozen):
 
 
 class DenseNetTable(Frozen):
-    """kind = "densenet"."""
+    """DenseNet for small images."""
 
     kind: Literal["densenet"]
     depth: Literal[121] = 121

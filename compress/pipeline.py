@@ -9,7 +9,6 @@ the deployed bundles and the networks they were made from.
 import copy
 import csv
 import io
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +17,11 @@ from pydantic import ValidationError
 from rich.console import Console
 from torch import nn
 
-from compress import count, prune, report, store
+from compress import diff, report, store
+from compress.advance import advance, kind
 from compress.pack import Packed, pack
-from compress.recipe import Cicr, Finetune, InfCp, Prune, Quantize, Recipe, Schedule
-from compress.stages import STAGES, Context
+from compress.recipe import Recipe
+from compress.steps import Quantize
 from compress.task import Task
 from device import bundle, files, signing
 from device.errors import BadInputError, FieldwrenError
@@ -72,9 +72,12 @@ def run(recipe: Recipe, task: Task, out: Path, seed: int, console: Console) -> r
         result=result,
         torch_baseline=task.evaluate(trained.baseline, split),
         torch_result=task.evaluate(trained.result, split),
+        changes=diff.modules(trained.baseline, trained.result),
     )
     write_plans_and_epochs(trained.records, out)
     report.write(made, out)
+    if made.changes:
+        console.print(f"layers that changed:\n{made.changes}", highlight=False, markup=False)
     console.print(report.table(made))
     console.print(f"bundles: {base.path}, {result.path}\nreport: {out / 'report.html'}")
     if made.missed:
@@ -93,39 +96,18 @@ def train(recipe: Recipe, task: Task, out: Path, seed: int, console: Console) ->
     records: list[store.Record] = []
     changes = [step for step in recipe.steps if not isinstance(step, Quantize)]
     for index, step in enumerate((recipe.baseline, *changes)):
-        kind = _kind(step)
-        key = store.key(kind, step.model_dump(), key)
-        place = store.Place(out / "stages" / f"{index:02d}-{kind}", key)
-        record = place.finished()
-        if record is not None:
-            if record.plan is not None:
-                prune.remove(net, example, record.plan)
-            net.load_state_dict(place.state())
-            console.print(f"{kind}: reused from {place.folder}")
-        else:
-            place.begin()
-            context = Context(task, seed, example, teacher, place.checkpoint)
-            started = time.perf_counter()
-            outcome = STAGES[kind](context, net, step)
-            quality = task.evaluate(net, "validation")
-            record = store.Record(
-                key=key,
-                kind=kind,
-                seconds=time.perf_counter() - started,
-                log=outcome.log,
-                plan=outcome.plan,
-                mask_error=outcome.mask_error,
-                probes=outcome.probes,
-                macs=count.macs(net, example),
-                parameters=count.parameters(net),
-                primary=quality.primary,
-                validation=dict(quality.scores),
-            )
-            place.finish(record, net.state_dict())
-            console.print(
-                f"{kind}: {quality.primary} {quality.value:.2f} on validation, "
-                f"{record.macs / 1e6:.1f} M MACs, {record.parameters:,} parameters"
-            )
+        key = store.key(kind(step), step.model_dump(), key)
+        place = store.Place(out / "stages" / f"{index:02d}-{kind(step)}", key)
+        record = advance(
+            place,
+            task,
+            net,
+            step,
+            seed=seed,
+            example=example,
+            teacher=teacher,
+            say=console.print,
+        )
         records.append(record)
         if teacher is None:
             teacher, baseline_key = copy.deepcopy(net).eval(), key
@@ -192,7 +174,3 @@ def write_plans_and_epochs(records: tuple[store.Record, ...], out: Path) -> None
             stage = f"{index:02d}-{record.kind}"
             writer.writerow([stage, epoch.epoch, epoch.lr, epoch.loss, epoch.seconds, *scores])
     files.write_bytes(out / "epochs.csv", text.getvalue().encode())
-
-
-def _kind(step: Schedule | Prune | InfCp | Cicr | Finetune) -> str:
-    return step.kind if isinstance(step, Prune | InfCp | Cicr | Finetune) else "baseline"

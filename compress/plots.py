@@ -7,15 +7,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from compress.figures import Figure as Curves
 from compress.store import Record
 
 if TYPE_CHECKING:
     from compress.report import Report
 
 INK, BEFORE, AFTER, MUTED = "#243447", "#c2703d", "#2f6f73", "#c9d1d9"
+PALETTE = (AFTER, BEFORE, "#6c5b94", "#8a9a3c", "#b3382c", "#4c86c6", INK, "#a8762b")
+LEGEND = 12  # curves that can still be told apart
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9,
@@ -107,6 +111,24 @@ def channels(stages: Sequence[Record]) -> str:
             text = f" {cut.kept} of {cut.channels}"
             axes.text(cut.channels, place, text, va="center", fontsize=7)
         _label(axes, "channels kept (dark) of those there were", "", "")
+        return _svg(figure)
+
+
+def figures(found: Sequence[Curves]) -> str:
+    """What stages found out, two figures a row."""
+    rows = -(-len(found) // 2)
+    with matplotlib.rc_context({**STYLE, "axes.prop_cycle": cycler(color=PALETTE)}):
+        figure = Figure(figsize=(9.5, 3.2 * rows))
+        for index, one in enumerate(found):
+            axes = figure.add_subplot(rows, min(2, len(found)), index + 1)
+            for series in one.series:
+                if one.kind == "line":
+                    axes.plot(series.x, series.y, label=series.name, linewidth=1.2)
+                else:
+                    axes.plot(series.x, series.y, "o", label=series.name, markersize=4)
+            _label(axes, one.x, one.y, one.title)
+            if 1 < len(one.series) <= LEGEND:
+                axes.legend(frameon=False, fontsize=7)
         return _svg(figure)
 
 

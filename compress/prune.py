@@ -23,8 +23,8 @@ from torch_pruning.dependency.node import Node
 from compress import patterns
 from compress.criteria import CRITERIA
 from compress.criteria.base import Group, Statistics
-from compress.recipe import Prune
 from compress.statistics import Calibration
+from compress.steps import Prune
 from device.errors import FieldwrenError
 from device.manifest import Frozen
 

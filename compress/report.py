@@ -4,6 +4,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from pydantic import Field
 from rich.table import Table
 
 from compress import plots
@@ -29,6 +30,7 @@ class Report(Frozen):
     result: Packed
     torch_baseline: Quality
     torch_result: Quality
+    changes: str = Field(description="layers before (-) and after (+)")
 
     @property
     def drop(self) -> float:
@@ -104,6 +106,11 @@ def write(report: Report, out: Path) -> None:
         pareto=Markup(plots.pareto(report)),
         curves=Markup(plots.curves(report.stages)),
         channels=Markup(plots.channels(report.stages)),
+        figures=[
+            (record.kind, Markup(plots.figures(record.figures)))
+            for record in report.stages
+            if record.figures
+        ],
         latency=report.result.manifest.result.latency,
         gate_met=report.missed is None,
     )

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 from torch import Tensor
 
 from compress.cicr import Probe
+from compress.figures import Figure
 from compress.prune import Plan
 from compress.train import Epoch
 from device import files
@@ -36,6 +37,8 @@ class Record(Frozen):
     plan: Plan | None = None
     mask_error: float | None = None
     probes: tuple[Probe, ...] = ()
+    structure: JsonValue = None
+    figures: tuple[Figure, ...] = ()
     macs: int
     parameters: int
     primary: str

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from torch import Tensor, nn
 
-from compress.recipe import Schedule
+from compress.steps import Schedule
 from compress.task import Task
 from device import files
 from device.errors import FieldwrenError

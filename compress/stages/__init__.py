@@ -4,11 +4,11 @@ from compress.stages import baseline, cicr, finetune, infcp, prune
 from compress.stages.base import Context, Outcome, Stage
 
 STAGES: dict[str, Stage] = {
-    "baseline": baseline.run,
-    "prune": prune.run,
-    "infcp": infcp.run,
-    "cicr": cicr.run,
-    "finetune": finetune.run,
+    "baseline": baseline,
+    "prune": prune,
+    "infcp": infcp,
+    "cicr": cicr,
+    "finetune": finetune,
 }
 
 __all__ = ["STAGES", "Context", "Outcome", "Stage"]

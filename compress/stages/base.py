@@ -1,14 +1,17 @@
 """What a stage gets and what it gives."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from pydantic import JsonValue
 from torch import Tensor, nn
 
+from compress import prune
 from compress.cicr import Probe
+from compress.figures import Figure
 from compress.prune import Plan
+from compress.store import Record
 from compress.task import Task
 from compress.train import Epoch
 
@@ -32,7 +35,27 @@ class Outcome:
     plan: Plan | None = None
     mask_error: float | None = None
     probes: tuple[Probe, ...] = ()
+    structure: JsonValue = None  # what `rebuild` needs beside the plan
+    figures: tuple[Figure, ...] = ()
 
 
-# (context, network to change in place, the stage's table of the recipe) → outcome
-Stage = Callable[[Context, nn.Module, Any], Outcome]
+class Stage(Protocol):
+    """A module of this package."""
+
+    def run(self, context: Context, net: nn.Module, step: Any) -> Outcome:
+        """Change `net` in place as the step's table says."""
+        ...
+
+    def rebuild(self, net: nn.Module, example: Tensor, record: Record) -> None:
+        """Give `net`, as it was before the stage, the shapes it had after; weights come later."""
+        ...
+
+
+def same(net: nn.Module, example: Tensor, record: Record) -> None:
+    """`rebuild` of a stage that changes weights alone."""
+
+
+def cut(net: nn.Module, example: Tensor, record: Record) -> None:
+    """`rebuild` of a stage that removes the channels of a plan."""
+    assert record.plan is not None
+    prune.remove(net, example, record.plan)

@@ -13,14 +13,16 @@ import time
 from torch import nn
 
 from compress import cicr, count, prune, store
-from compress.recipe import Cicr
 from compress.stages import prune as removal
-from compress.stages.base import Context, Outcome
+from compress.stages.base import Context, Outcome, cut
 from compress.statistics import Calibration
+from compress.steps import Cicr
 from compress.train import fit
 from device.errors import FieldwrenError
 
 SEED_STRIDE = 7919  # a doubted probe is fine-tuned from another seed
+
+rebuild = cut
 
 
 def run(context: Context, net: nn.Module, step: Cicr) -> Outcome:

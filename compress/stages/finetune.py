@@ -2,9 +2,11 @@
 
 from torch import nn
 
-from compress.recipe import Finetune
-from compress.stages.base import Context, Outcome
+from compress.stages.base import Context, Outcome, same
+from compress.steps import Finetune
 from compress.train import fit
+
+rebuild = same
 
 
 def run(context: Context, net: nn.Module, step: Finetune) -> Outcome:

@@ -3,10 +3,12 @@
 from torch import nn
 
 from compress import count, infcp, prune
-from compress.recipe import InfCp, Prune
 from compress.stages import prune as removal
-from compress.stages.base import Context, Outcome
+from compress.stages.base import Context, Outcome, cut
+from compress.steps import InfCp, Prune
 from compress.train import fit
+
+rebuild = cut
 
 
 def run(context: Context, net: nn.Module, step: InfCp) -> Outcome:

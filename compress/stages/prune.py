@@ -6,10 +6,12 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from compress import count, prune
-from compress.recipe import Prune
-from compress.stages.base import Context, Outcome
+from compress.stages.base import Context, Outcome, cut
 from compress.statistics import Calibration
+from compress.steps import Prune
 from device.errors import FieldwrenError
+
+rebuild = cut
 
 
 def run(context: Context, net: nn.Module, step: Prune) -> Outcome:

@@ -28,7 +28,7 @@ WARM_UP = 70  # frames before the first of them, so that the rings are filled
 
 
 class Network(Frozen):
-    """[model]."""
+    """Causal TCN on the spectrum, a mask for every frame."""
 
     residual: int = Field(160, gt=0)
     hidden: int = Field(320, gt=0)

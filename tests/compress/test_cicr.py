@@ -17,9 +17,10 @@ from torch import Tensor
 
 from compress import cicr, count, prune, store
 from compress.pipeline import train
-from compress.recipe import Cicr, load
+from compress.recipe import load
 from compress.stages import Context
 from compress.stages import cicr as stage
+from compress.steps import Cicr
 from device.errors import FieldwrenError
 from tests.compress import graphs, shapes
 

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compress import count, infcp, prune, recipe, train
-from compress.recipe import InfCp
 from compress.stages import Context
 from compress.stages import infcp as stage
+from compress.steps import InfCp
 from device.errors import BadInputError
 from models.tcn import TCN
 from tests.compress import graphs, shapes

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from compress import count, prune
-from compress.recipe import Prune
+from compress.steps import Prune
 from device.errors import FieldwrenError
 from tests.compress import patterns
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from compress import count, prune
 from compress.criteria import CRITERIA
 from compress.criteria.base import Statistics
-from compress.recipe import Prune
 from compress.statistics import Calibration
+from compress.steps import Prune
 from compress.task import Batch
 from device.errors import FieldwrenError
 from tests.compress import graphs

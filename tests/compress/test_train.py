@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from compress import recipe, train
-from compress.recipe import Schedule
+from compress.steps import Schedule
 from compress.task import Batch
 from compress.tasks.birds import Birds
 from device.errors import FieldwrenError

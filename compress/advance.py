@@ -1,0 +1,62 @@
+"""One stage further: what an earlier run finished is taken up, the rest is done and stored."""
+
+import time
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from compress import count, store
+from compress.stages import STAGES, Context
+from compress.steps import Change, Schedule
+from compress.task import Task
+
+
+def kind(step: Schedule | Change) -> str:
+    """Of a recipe's step; the baseline's table is a schedule and nothing else."""
+    return str(getattr(step, "kind", "baseline"))
+
+
+def advance(
+    place: store.Place,
+    task: Task,
+    net: nn.Module,
+    step: Schedule | Change,
+    *,
+    seed: int,
+    example: Tensor,
+    teacher: nn.Module | None,
+    say: Callable[[str], None],
+) -> store.Record:
+    """Bring `net`, in place, to where the step leaves it."""
+    stage = STAGES[kind(step)]
+    record = place.finished()
+    if record is not None:
+        stage.rebuild(net, example, record)
+        net.load_state_dict(place.state())
+        say(f"{record.kind}: reused from {place.folder}")
+        return record
+    place.begin()
+    started = time.perf_counter()
+    outcome = stage.run(Context(task, seed, example, teacher, place.checkpoint), net, step)
+    quality = task.evaluate(net, "validation")
+    record = store.Record(
+        key=place.key,
+        kind=kind(step),
+        seconds=time.perf_counter() - started,
+        log=outcome.log,
+        plan=outcome.plan,
+        mask_error=outcome.mask_error,
+        probes=outcome.probes,
+        structure=outcome.structure,
+        figures=outcome.figures,
+        macs=count.macs(net, example),
+        parameters=count.parameters(net),
+        primary=quality.primary,
+        validation=dict(quality.scores),
+    )
+    place.finish(record, net.state_dict())
+    say(
+        f"{record.kind}: {quality.primary} {quality.value:.2f} on validation, "
+        f"{record.macs / 1e6:.1f} M MACs, {record.parameters:,} parameters"
+    )
+    return record

@@ -1,0 +1,32 @@
+"""The tables of a recipe's steps, by kind; each file is one.
+
+A step that changes the network has a stage of the same kind (compress/stages); quantize, always
+last, is about the deployed file.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from compress.steps.base import Budget, Schedule, Tuning
+from compress.steps.cicr import Cicr
+from compress.steps.finetune import Finetune
+from compress.steps.infcp import InfCp
+from compress.steps.prune import Prune
+from compress.steps.quantize import Quantize
+
+Change = Prune | InfCp | Cicr | Finetune
+Step = Annotated[Change | Quantize, Field(discriminator="kind")]
+
+__all__ = [
+    "Budget",
+    "Change",
+    "Cicr",
+    "Finetune",
+    "InfCp",
+    "Prune",
+    "Quantize",
+    "Schedule",
+    "Step",
+    "Tuning",
+]

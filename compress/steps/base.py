@@ -1,0 +1,54 @@
+"""What the tables of several steps share: schedules, budgets, names of criteria."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from compress import criteria
+from device.manifest import Frozen
+
+
+class Schedule(Frozen):
+    """How a network is trained: cosine from `lr` to zero after a linear warm-up."""
+
+    epochs: int = Field(gt=0)
+    lr: float = Field(gt=0, description="peak learning rate")
+    head_lr: float = Field(1.0, gt=0, description="factor on lr for the layers of the answer")
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only, Nesterov")
+    weight_decay: float = Field(0.0, ge=0, description="on matrices and kernels, not on vectors")
+    warmup: float = Field(0.5, ge=0, description="epochs")
+    clip: float | None = Field(None, gt=0, description="largest gradient norm")
+    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
+    channels_last: bool = True
+
+
+class Tuning(Schedule):
+    """Further training, on request with the baseline as the teacher."""
+
+    distil: bool = False
+
+
+class Budget(Frozen):
+    """How much is pruned, and where."""
+
+    ratio: float | None = Field(None, gt=0, lt=1, description="share of channels removed")
+    macs: float | None = Field(None, gt=0, lt=1, description="share of multiply-accumulates kept")
+    max_ratio: float = Field(0.9, gt=0, lt=1, description="largest share one group may lose")
+    round_to: int = Field(8, gt=0, description="channel counts are kept at multiples of this")
+    keep: tuple[str, ...] = Field(
+        (), description="patterns of layer names, as of files: groups with such a layer stay whole"
+    )
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        if (self.ratio is None) == (self.macs is None):
+            raise ValueError("give either ratio or macs")
+        return self
+
+
+def known_criterion(name: str) -> str:
+    """A validator: the name of a criterion."""
+    if name not in criteria.CRITERIA:
+        raise ValueError(f"no criterion {name!r}; there are {', '.join(criteria.CRITERIA)}")
+    return name

@@ -1,0 +1,21 @@
+"""kind = "infcp": learn which channels go."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from compress.steps.base import Budget, Tuning
+
+
+class InfCp(Tuning, Budget):
+    """Train the network together with gates that learn which channels go, then remove those."""
+
+    kind: Literal["infcp"]
+    factor: float = Field(5.0, gt=0, description="of λ, the pressure towards the budget")
+    gate_lr: float = Field(0.03, gt=0, description="Adam, constant")
+    window: int = Field(50, gt=0, description="steps over which a gate's mean counts")
+    beta: Literal["geometric", "automatic"] = Field(
+        "geometric", description="growth of the gates' steepness; automatic needs no beta_end"
+    )
+    beta_start: float = Field(0.05, gt=0)
+    beta_end: float = Field(4.0, gt=0)
