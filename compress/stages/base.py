@@ -14,6 +14,7 @@ from compress.prune import Plan
 from compress.store import Record
 from compress.task import Task
 from compress.train import Epoch
+from compress.workers import InProcess, Workers
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Context:
     example: Tensor
     teacher: nn.Module | None  # the trained baseline; None while that is being made
     checkpoint: Path
+    workers: Workers = InProcess()  # for evaluations that do not depend on each other
 
 
 @dataclass(frozen=True)
