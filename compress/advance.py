@@ -9,11 +9,24 @@ from compress import count, store
 from compress.stages import STAGES, Context
 from compress.steps import Change, Schedule
 from compress.task import Task
+from device.manifest import Frozen
 
 
 def kind(step: Schedule | Change) -> str:
     """Of a recipe's step; the baseline's table is a schedule and nothing else."""
     return str(getattr(step, "kind", "baseline"))
+
+
+def key(step: Schedule | Change, parent: str) -> str:
+    """Of the stage that a step is. Settings left at their defaults do not count, so that an option
+    added later does not throw finished stages away; a default that changes raises store.FORMAT."""
+    return store.key(kind(step), step.model_dump(exclude_defaults=True), parent)
+
+
+def root(task: Task, name: str, settings: Frozen, seed: int) -> str:
+    """The key before the first stage: of a task, its settings, its data and the seed."""
+    tables = settings.model_dump(exclude_defaults=True)
+    return store.key(name, tables, task.data().fingerprint, seed)
 
 
 def advance(

@@ -17,8 +17,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from torch import nn
 
-from compress import diff, report, store
-from compress.advance import advance, kind
+from compress import advance, diff, report, store
 from compress.pack import Packed, pack
 from compress.recipe import Recipe
 from compress.steps import Quantize
@@ -91,14 +90,14 @@ def train(recipe: Recipe, task: Task, out: Path, seed: int, console: Console) ->
     net = task.build()
     example = task.example()
     teacher: nn.Module | None = None
-    key = store.key(recipe.task, recipe.settings.model_dump(), task.data().fingerprint, seed)
+    key = advance.root(task, recipe.task, recipe.settings, seed)
     baseline_key = key
     records: list[store.Record] = []
     changes = [step for step in recipe.steps if not isinstance(step, Quantize)]
     for index, step in enumerate((recipe.baseline, *changes)):
-        key = store.key(kind(step), step.model_dump(), key)
-        place = store.Place(out / "stages" / f"{index:02d}-{kind(step)}", key)
-        record = advance(
+        key = advance.key(step, key)
+        place = store.Place(out / "stages" / f"{index:02d}-{advance.kind(step)}", key)
+        record = advance.advance(
             place,
             task,
             net,
