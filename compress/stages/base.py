@@ -1,6 +1,6 @@
 """What a stage gets and what it gives."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +26,9 @@ class Context:
     example: Tensor
     teacher: nn.Module | None  # the trained baseline; None while that is being made
     checkpoint: Path
-    workers: Workers = InProcess()  # for evaluations that do not depend on each other
+    workers: Workers = field(
+        default_factory=InProcess
+    )  # for evaluations that do not depend on each other
 
 
 @dataclass(frozen=True)
