@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from compress import quantize
 from compress.task import Deployed
@@ -98,8 +99,17 @@ def convert(deployed: Deployed, target: Path) -> None:
         FieldwrenError: the converter does not take this network.
     """
     values = tuple(torch.from_numpy(deployed.examples[0][name]) for name in deployed.inputs)
+    write(deployed.net, values, target)
+
+
+def write(net: nn.Module, values: tuple[Tensor, ...], target: Path) -> None:
+    """Convert any module, for inputs shaped as `values`, to float32 .tflite.
+
+    Raises:
+        FieldwrenError: the converter does not take it.
+    """
     # litert-torch 0.10 writes kernels stored channels-last with their axes mixed up
-    net = copy.deepcopy(deployed.net).eval()
+    net = copy.deepcopy(net).eval()
     net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     try:
         with files.replacing(target) as temporary, _silent():
