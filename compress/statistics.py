@@ -78,17 +78,21 @@ class Calibration:
                 handle.remove()
         return {layer: (total / examples).cpu() for layer, total in totals.items()}
 
+    def losses(self, examples: int | None = None) -> Iterator[Tensor]:
+        """The loss of batch after batch, or of so many single examples, to differentiate."""
+        with self._at_rest(), torch.enable_grad():
+            for batch in self._placed() if examples is None else self._single(examples):
+                yield self.loss(self.net, batch)
+
     def gradients(self, examples: int | None = None) -> Iterator[dict[nn.Module, Tensor]]:
         """∂L/∂W of every layer, batch after batch, or for so many single examples."""
         weights = {m: m.weight for m in self.layers() if isinstance(m.weight, Tensor)}
-        with self._at_rest(), torch.enable_grad():
-            for batch in self._placed() if examples is None else self._single(examples):
-                loss = self.loss(self.net, batch)
-                found = torch.autograd.grad(loss, [*weights.values()], allow_unused=True)
-                yield {
-                    layer: torch.zeros_like(weight) if gradient is None else gradient
-                    for (layer, weight), gradient in zip(weights.items(), found, strict=True)
-                }
+        for loss in self.losses(examples):
+            found = torch.autograd.grad(loss, [*weights.values()], allow_unused=True)
+            yield {
+                layer: torch.zeros_like(weight) if gradient is None else gradient
+                for (layer, weight), gradient in zip(weights.items(), found, strict=True)
+            }
 
     def _placed(self) -> Iterator[Batch]:
         device = next(self.net.parameters()).device

@@ -1,0 +1,256 @@
+"""Pruning methods side by side: same baseline, same budgets, same fine-tuning, several seeds.
+
+    python scripts/compare_pruning.py run STUDY --data DIR --out DIR [--part I/N]
+    python scripts/compare_pruning.py table STUDY --out DIR
+
+A study (benchmarks/studies/*.toml) names a recipe, whose task, network and baseline it takes, the
+budgets and seeds, one schedule of further training, and the methods. Every method × budget × seed
+is a cell: its steps start from the seed's baseline, its scores are one JSON file, written when it
+is done; finished cells and stages are not done again, so a study may be stopped and split over
+processes (`--part 0/2` and `--part 1/2`; the seeds' baselines must be there first: `--part 0/0`).
+
+All choices (which method is best) are to be made on the validation column. The test column is the
+same networks on the test split.
+"""
+
+import copy
+import re
+import sys
+import tomllib
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Annotated, Any, Literal, get_args
+
+import torch
+import typer
+from pydantic import Field, TypeAdapter, ValidationError
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
+
+from compress import advance, count, recipe, store, tasks
+from compress.steps import Budget, Change, Finetune, Schedule
+from compress.task import Task
+from device import errors, files
+from device.manifest import Frozen
+from scripts import rivals
+
+STEP: TypeAdapter[Change] = TypeAdapter(Annotated[Change, Field(discriminator="kind")])
+COLUMNS = (
+    "method",
+    "of",
+    "M MACs",
+    "parameters, k",
+    "before training",
+    "validation",
+    "test",
+    "change of test",
+    "seeds",
+)
+cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+
+
+class Method(Frozen):
+    """One line of the table: steps before the further training, without their budget."""
+
+    name: str
+    by: Literal["control", "torch-pruning", "fieldwren"]
+    steps: tuple[dict[str, Any], ...]
+    scratch: bool = Field(False, description="the pruned shape anew, trained for all epochs")
+    distil: bool = Field(False, description="further training with the baseline as teacher")
+    seeds: tuple[int, ...] | None = None
+    budgets: tuple[float, ...] | None = None
+
+
+class Study(Frozen):
+    """The file."""
+
+    recipe: str
+    seeds: tuple[int, ...]
+    budgets: tuple[float, ...] = Field(description="shares of multiply-accumulates kept")
+    finetune: Schedule
+    method: tuple[Method, ...]
+
+
+class Row(Frozen):
+    """What came out of one cell."""
+
+    method: str
+    by: str
+    budget: float
+    seed: int
+    macs: int
+    parameters: int
+    baseline_macs: int
+    cut: float | None = Field(description="validation score before the further training")
+    validation: float
+    baseline_validation: float
+    test: float
+    baseline_test: float
+    seconds: float
+
+
+def read(path: Path) -> Study:
+    """BadInputError: no such file, or not a study."""
+    try:
+        return Study.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+        raise errors.BadInputError(f"{path}: not a study: {error}") from error
+
+
+@cli.command()
+def run(
+    study: Path,
+    data: Annotated[Path, typer.Option(help="data folder of the recipe")],
+    out: Annotated[Path, typer.Option(help="results; finished cells there are kept")],
+    part: Annotated[
+        str, typer.Option(help="I/N: every N-th cell from I on; 0/0: baselines")
+    ] = "0/1",
+) -> None:
+    """Do the cells that are not done yet."""
+    rivals.register()
+    chosen, (index, parts) = read(study), map(int, part.split("/"))
+    cells = [
+        (seed, method, budget)
+        for seed in chosen.seeds
+        for method in chosen.method
+        for budget in chosen.budgets
+        if seed in (method.seeds or chosen.seeds) and budget in (method.budgets or chosen.budgets)
+    ]
+    for seed in chosen.seeds:
+        mine = [c for i, c in enumerate(cells) if c[0] == seed and parts and i % parts == index]
+        todo = [c for c in mine if not _row(out, c[1], c[2], seed).exists()]
+        if todo or not parts:
+            runner = Runner(chosen, data, out, seed)
+            for _, method, budget in todo:
+                runner.cell(method, budget)
+
+
+class Runner:
+    """The cells of one seed."""
+
+    def __init__(self, study: Study, data: Path, out: Path, seed: int) -> None:
+        self.study, self.out, self.seed = study, out, seed
+        self.recipe = recipe.load(study.recipe)
+        plugin = tasks.plugin(self.recipe.task, recipe.find(study.recipe))
+        self.task: Task = plugin.make(self.recipe.settings, (data,), seed)
+        self.example = self.task.example()
+        torch.manual_seed(seed)
+        self.baseline = self.task.build()
+        self.fresh = copy.deepcopy(self.baseline)
+        root = advance.root(self.task, self.recipe.task, self.recipe.settings, seed)
+        self.key = advance.key(self.recipe.baseline, root)
+        place = store.Place(out / f"baseline-seed{seed}", self.key)
+        self.record = self._advance(place, self.baseline, self.recipe.baseline)
+        self.test = self.task.evaluate(self.baseline, "test").value
+
+    def cell(self, method: Method, budget: float) -> None:
+        """Prune, train further, score, write the row."""
+        name = _cell(method, budget, self.seed)
+        net = copy.deepcopy(self.fresh if method.scratch else self.baseline)
+        schedule, key, records = self.study.finetune, store.key(name, self.key), []
+        if method.scratch:
+            epochs = self.recipe.baseline.epochs + schedule.epochs
+            schedule = self.recipe.baseline.model_copy(update={"epochs": epochs})
+        steps = [_step(table, budget) for table in method.steps]
+        left = schedule.epochs - sum(getattr(step, "epochs", 0) for step in steps)
+        further = {**schedule.model_dump(), "epochs": left, "distil": method.distil}
+        for number, step in enumerate([*steps, Finetune(kind="finetune", **further)]):
+            key = advance.key(step, key)
+            place = store.Place(self.out / "cells" / name / f"{number}-{advance.kind(step)}", key)
+            records.append(self._advance(place, net, step))
+        before = [record for record in records[:-1] if record.plan is not None]
+        row = Row(
+            method=method.name,
+            by=method.by,
+            budget=budget,
+            seed=self.seed,
+            macs=count.macs(net, self.example),
+            parameters=count.parameters(net),
+            baseline_macs=self.record.macs,
+            cut=before[-1].validation[before[-1].primary] if before else None,
+            validation=records[-1].validation[records[-1].primary],
+            baseline_validation=self.record.validation[self.record.primary],
+            test=self.task.evaluate(net, "test").value,
+            baseline_test=self.test,
+            seconds=sum(record.seconds for record in records),
+        )
+        path = _row(self.out, method, budget, self.seed)
+        files.write_bytes(path, row.model_dump_json(indent=1).encode())
+        print(f"{name}: validation {row.validation:.2f}, baseline {row.baseline_validation:.2f}")
+
+    def _advance(self, place: store.Place, net: nn.Module, step: Schedule | Change) -> store.Record:
+        baseline = net is self.baseline
+        return advance.advance(
+            place,
+            self.task,
+            net,
+            step,
+            seed=self.seed,
+            example=self.example,
+            teacher=None if baseline else self.baseline,
+            say=print,
+        )
+
+
+def _step(table: dict[str, Any], budget: float) -> Change:
+    """A step with the cell's budget, if its kind has one."""
+    kind = next(
+        k for k in get_args(Change) if table["kind"] in get_args(k.model_fields["kind"].annotation)
+    )
+    return STEP.validate_python({**table, "macs": budget} if issubclass(kind, Budget) else table)
+
+
+def _cell(method: Method, budget: float, seed: int) -> str:
+    return f"{re.sub('[^a-z0-9]+', '-', method.name.lower())}-{budget:g}-seed{seed}"
+
+
+def _row(out: Path, method: Method, budget: float, seed: int) -> Path:
+    return out / "rows" / f"{_cell(method, budget, seed)}.json"
+
+
+@cli.command()
+def table(study: Path, out: Annotated[Path, typer.Option(help="results of run")]) -> None:
+    """Print what is done so far as a Markdown table: mean ± standard deviation over seeds."""
+    chosen = read(study)
+    rows = [
+        Row.model_validate_json(path.read_bytes()) for path in sorted((out / "rows").glob("*.json"))
+    ]
+    if not rows:
+        raise errors.BadInputError(f"{out}: no finished cell: run the study first")
+    of = defaultdict(list)
+    for row in rows:
+        of[row.budget, row.method].append(row)
+    for budget in chosen.budgets:
+        print(f"\n{budget:.0%} of the multiply-accumulates\n")
+        print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
+        ranked = sorted(
+            (found for (share, _), found in of.items() if share == budget),
+            key=lambda found: -fmean(row.validation for row in found),
+        )
+        for found in ranked:
+            cells = [
+                found[0].method,
+                found[0].by,
+                _spread([row.macs / 1e6 for row in found]),
+                _spread([row.parameters / 1e3 for row in found]),
+                _spread([row.cut for row in found if row.cut is not None]),
+                _spread([row.validation for row in found]),
+                _spread([row.test for row in found]),
+                _spread([row.test - row.baseline_test for row in found], signed=True),
+                str(len(found)),
+            ]
+            print(f"| {' | '.join(cells)} |")
+
+
+def _spread(values: list[float], *, signed: bool = False) -> str:
+    """Mean ± standard deviation over seeds."""
+    if not values:
+        return "–"
+    mean = f"{fmean(values):{'+' if signed else ''}.2f}"
+    return f"{mean} ± {stdev(values):.2f}" if len(values) > 1 else mean
+
+
+if __name__ == "__main__":
+    errors.run(cli)

@@ -1,0 +1,81 @@
+"""A study of pruning methods, whole, on coloured shapes."""
+
+from pathlib import Path
+
+import pytest
+
+from device.errors import BadInputError
+from scripts import compare_pruning as compare
+from tests.compress import shapes
+
+STUDY = """
+recipe = "{recipe}"
+seeds = [0, 1]
+budgets = [0.5]
+finetune = {{ epochs = 1, lr = 0.01 }}
+[[method]]
+name = "uniform L1"
+by = "control"
+steps = [{{ kind = "prune", criterion = "l1", round_to = 1 }}]
+[[method]]
+name = "tp Taylor"
+by = "torch-pruning"
+steps = [{{ kind = "prune", criterion = "tp-taylor", round_to = 1 }}]
+[[method]]
+name = "tp Hessian, global"
+by = "torch-pruning"
+steps = [{{ kind = "prune", criterion = "tp-hessian", scope = "global", round_to = 1 }}]
+[[method]]
+name = "from scratch"
+by = "control"
+scratch = true
+seeds = [0]
+steps = [{{ kind = "prune", criterion = "l1", round_to = 1 }}]
+"""
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A study and the results of its two parts."""
+    root = tmp_path_factory.mktemp("study")
+    shapes.make_folder(root / "shapes")
+    recipe = shapes.write_recipe(root / "shapes.toml")
+    study = root / "study.toml"
+    study.write_text(STUDY.format(recipe=recipe))
+    out = root / "out"
+    for part in ("0/0", "0/2", "1/2"):
+        compare.run(study, root, out, part)
+    return study, out
+
+
+def test_parts_do_every_cell_once_from_one_baseline_a_seed(done: tuple[Path, Path]) -> None:
+    study, out = done
+    rows = [compare.Row.model_validate_json(p.read_bytes()) for p in (out / "rows").iterdir()]
+    assert len(rows) == 7
+    assert {row.seed for row in rows if row.method == "from scratch"} == {0}
+    for seed in (0, 1):
+        assert len({row.baseline_test for row in rows if row.seed == seed}) == 1
+    assert all(0.3 * row.baseline_macs < row.macs <= 0.5 * row.baseline_macs for row in rows)
+    like_l1 = {row.macs for row in rows if row.method in ("uniform L1", "from scratch")}
+    assert len(like_l1) == 1, "the control trained anew has the pruned network's shape"
+    before = {path: path.stat().st_mtime_ns for path in (out / "rows").iterdir()}
+    compare.run(study, out, out, "0/1")  # the data is not needed: nothing is left to do
+    assert before == {path: path.stat().st_mtime_ns for path in (out / "rows").iterdir()}
+
+
+def test_the_table_has_a_line_for_every_method(
+    done: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare.table(*done)
+    lines = capsys.readouterr().out.splitlines()
+    assert "50% of the multiply-accumulates" in lines
+    line = next(line for line in lines if line.startswith("| uniform L1 "))
+    assert line.count("±") >= 3 and line.rstrip("| ").endswith("2")
+    assert next(line for line in lines if line.startswith("| from scratch ")).count("±") == 0
+
+
+def test_says_what_is_wrong_with_a_study(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.toml"
+    broken.write_text('recipe = "shapes"\n')
+    with pytest.raises(BadInputError, match="seeds"):
+        compare.read(broken)
