@@ -14,7 +14,7 @@ B_l     channels whose gate was shut (below SHUT) in the mean over a window of s
 
 λ pushes while more is kept than asked; the loss of the task holds useful gates open. [S]
 
-What the source leaves open [C]:
+compress/gate.py holds head, loss, λ and β. What the source leaves open [C]:
 - The influence of one batch makes gates flip, so f is a moving average of magnitudes.
 - H starts as 10·√(2/n)·I: a gate first listens to its own channel. Random rows of that scale, as
   AutoPruner has, chose at random here: with 8 of 16 channels useless by construction they shut 2
@@ -31,7 +31,6 @@ What the source leaves open [C]:
   gates away.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -42,63 +41,22 @@ from compress.criteria import filters, members
 from compress.criteria.base import Group
 from compress.criteria.filters import kernel, rows
 from compress.criteria.members import TINY, Member
+from compress.gate import Gate
+from compress.gate import Gates as LearningGates
 from compress.prune import Cut, Plan
 from compress.steps import InfCp
 
-DECAY = 0.98  # of the influence's moving average, per step
-SCALE = 10.0  # of a head's initial diagonal, times √(2 / n)
-OPEN = 4.0  # initial b: gates start at 0.98
-SHUT = 0.05  # a gate below it counts as binarised to zero, above 1 − SHUT as open
-GROWTH = 2.0  # of β in a window that is behind the line
-STEEPEST = 100.0  # largest automatic β
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
 
 
-def pressure(target: int, channels: int, shut: int, factor: float) -> float:
-    """λ of one group: factor·|T/C + B/C − 1| while at least T channels are not shut, else 0."""
-    if channels - shut < target:
-        return 0.0
-    return factor * abs(target + shut - channels) / channels
-
-
-def settled(values: Tensor, target: int) -> int:
-    """Gates in their final state: of those open and of those shut, as many as there is room for."""
-    shut, opened = int((values < SHUT).sum()), int((values > 1 - SHUT).sum())
-    return min(shut, len(values) - target) + min(opened, target)
-
-
-class Gate(nn.Module):
-    """The gate of one group, its head and what it remembers of influence and of itself."""
-
-    influence: Tensor  # [n] moving average, 1 on the mean
-    summed: Tensor  # [n] of E over the current window
-    mean: Tensor  # [n] of E over the newest whole window
-    weight: Tensor  # [] λ
+class ChannelGate(Gate):
+    """The gate of one group of channels."""
 
     def __init__(self, cut: Cut, group: Group, factor: float) -> None:
-        super().__init__()
-        n = cut.channels
-        self.cut, self.factor = cut, factor
+        super().__init__(cut.channels, cut.kept, factor)
+        self.cut = cut
         self.producers = members.producers(group)
         self.gated = _gated(group, self.producers)
-        self.head = nn.Linear(n, n)
-        with torch.no_grad():
-            self.head.weight.copy_(torch.eye(n) * SCALE * math.sqrt(2 / n))
-            self.head.bias.fill_(OPEN)
-        self.register_buffer("influence", torch.ones(n))
-        self.register_buffer("summed", torch.zeros(n))
-        self.register_buffer("mean", torch.ones(n))
-        self.register_buffer("weight", torch.tensor(pressure(cut.kept, n, 0, factor)))
-
-    def value(self, beta: float) -> Tensor:
-        """E [n], in float32 also inside autocast."""
-        with torch.autocast(self.influence.device.type, enabled=False):
-            e = self.head.weight @ (self.influence - 1)
-            return torch.sigmoid(beta * e + self.head.bias)
-
-    def loss(self, beta: float) -> Tensor:
-        """λ·(mean(E) − T/|C|)²."""
-        return self.weight * (self.value(beta).mean() - self.cut.kept / self.cut.channels) ** 2
 
     def observe(self) -> None:
         """Take the influence from the gradients of the producers' weights."""
@@ -111,28 +69,19 @@ class Gate(nn.Module):
             own = torch.zeros_like(found)
             own.index_add_(0, self.entries(member), product[member.channels].float())
             found += own / own.mean().clamp_min(TINY)
-        self.influence.lerp_(found / len(self.producers), 1 - DECAY)
+        self.listen(found / len(self.producers))
 
     def entries(self, member: Member) -> Tensor:
         """The gate's entries [k] that a member's channels [k] belong to."""
         # a group of equal parts counts in positions (compress/patterns.py)
         return member.roots % self.cut.channels
 
-    def close_window(self, steps: int) -> None:
-        """Turn the sum over a window into its mean, and that into the next λ."""
-        self.mean.copy_(self.summed / steps)
-        self.summed.zero_()
-        shut = int((self.mean < SHUT).sum())
-        self.weight.fill_(pressure(self.cut.kept, self.cut.channels, shut, self.factor))
-
     def chosen(self) -> Cut:
         """Exactly T channels stay: those whose gates were open most over a window."""
-        order = self.mean.cpu().argsort(stable=True)
-        removed = order[: self.cut.channels - self.cut.kept].sort().values
-        return self.cut.model_copy(update={"removed": tuple(removed.tolist())})
+        return self.cut.model_copy(update={"removed": self.removed()})
 
 
-class Gates(nn.Module):
+class Gates(LearningGates):
     """All gates of a network: a companion of its training (compress/train.py).
 
     Args:
@@ -143,9 +92,6 @@ class Gates(nn.Module):
         total: training steps there will be.
     """
 
-    progress: Tensor  # [] steps taken
-    beta: Tensor  # []
-
     def __init__(
         self,
         net: nn.Module,
@@ -154,45 +100,17 @@ class Gates(nn.Module):
         settings: InfCp,
         total: int,
     ) -> None:
-        super().__init__()
-        self.settings, self.total = settings, total
-        self.window = min(settings.window, total)
         groups = prune.whole_groups(net, example, budget)
-        self.gates = [
-            Gate(cut, group, settings.factor)
+        gates = [
+            ChannelGate(cut, group, settings.factor)
             for cut, group in zip(budget.cuts, groups, strict=True)
         ]
-        self.listed = nn.ModuleList(self.gates)  # their tensors are this module's state
-        self.register_buffer("progress", torch.tensor(0))
-        self.register_buffer("beta", torch.tensor(settings.beta_start, dtype=torch.float64))
-        self.optimizer = torch.optim.Adam(self.parameters(), lr=settings.gate_lr)
+        super().__init__(gates, settings, settings.beta_start, settings.beta_end, total)
+        self.gates = gates
         self.hooks = [
             layer.register_forward_hook(self._hook(layer, parts))
             for layer, parts in self._by_layer().items()
         ]
-
-    def values(self) -> list[Tensor]:
-        """E of every group, in the order of the budget's cuts."""
-        return [gate.value(float(self.beta)) for gate in self.gates]
-
-    def loss(self) -> Tensor:
-        """What is added to the task's loss."""
-        beta = float(self.beta)
-        return torch.stack([gate.loss(beta) for gate in self.gates]).sum()
-
-    def step(self) -> None:
-        """After the gradients of a batch: remember the influence, move the gates, steepen them."""
-        with torch.no_grad():
-            for gate, value in zip(self.gates, self.values(), strict=True):
-                gate.observe()
-                gate.summed += value
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-            self.progress += 1
-            if int(self.progress) % self.window == 0:
-                for gate in self.gates:
-                    gate.close_window(self.window)
-            self._steepen()
 
     def plan(self) -> Plan:
         """The budget, met exactly in every group."""
@@ -212,35 +130,14 @@ class Gates(nn.Module):
         for hook in self.hooks:
             hook.remove()
 
-    def get_extra_state(self) -> Any:
-        """The optimizer's moments are part of a checkpoint."""
-        return self.optimizer.state_dict()
-
-    def set_extra_state(self, state: Any) -> None:
-        """Restore them."""
-        self.optimizer.load_state_dict(state)
-
-    def _steepen(self) -> None:
-        settings, share = self.settings, int(self.progress) / self.total
-        if settings.beta == "geometric":
-            self.beta.fill_(
-                settings.beta_start * (settings.beta_end / settings.beta_start) ** share
-            )
-        elif int(self.progress) % self.window == 0:
-            channels = sum(gate.cut.channels for gate in self.gates)
-            start = sum(gate.cut.kept for gate in self.gates) / channels
-            done = sum(settled(gate.mean, gate.cut.kept) for gate in self.gates) / channels
-            if done < start + (1 - start) * share:
-                self.beta.mul_(GROWTH).clamp_(max=STEEPEST)
-
-    def _by_layer(self) -> dict[nn.Module, list[tuple[Gate, Member]]]:
-        found: dict[nn.Module, list[tuple[Gate, Member]]] = {}
+    def _by_layer(self) -> dict[nn.Module, list[tuple[ChannelGate, Member]]]:
+        found: dict[nn.Module, list[tuple[ChannelGate, Member]]] = {}
         for gate in self.gates:
             for member in gate.gated:
                 found.setdefault(member.layer, []).append((gate, member))
         return found
 
-    def _scale(self, parts: list[tuple[Gate, Member]]) -> Tensor:
+    def _scale(self, parts: list[tuple[ChannelGate, Member]]) -> Tensor:
         """What a layer's outputs are multiplied with [outputs], one where no gate sits."""
         scale = self.beta.new_ones(parts[0][1].size, dtype=torch.float32)
         for gate, member in parts:
@@ -248,7 +145,7 @@ class Gates(nn.Module):
             scale = scale.index_copy(0, member.channels.to(scale.device), value)
         return scale
 
-    def _hook(self, layer: nn.Module, parts: list[tuple[Gate, Member]]) -> Any:
+    def _hook(self, layer: nn.Module, parts: list[tuple[ChannelGate, Member]]) -> Any:
         last = isinstance(layer, nn.Linear)
 
         def multiply(_layer: nn.Module, _inputs: Any, output: Tensor) -> Tensor:

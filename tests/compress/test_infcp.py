@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compress import count, infcp, prune, recipe, train
+from compress.gate import pressure, settled
 from compress.stages import Context
 from compress.stages import infcp as stage
 from compress.steps import InfCp
@@ -65,8 +66,8 @@ def _gates(net: nn.Module, step: InfCp, total: int = 10) -> infcp.Gates:
     ],
 )
 def test_pressure_by_hand(target: int, channels: int, shut: int, expected: float) -> None:
-    assert infcp.pressure(target, channels, shut, 5.0) == pytest.approx(expected)
-    assert infcp.pressure(target, channels, shut, 100.0) == pytest.approx(20 * expected)
+    assert pressure(target, channels, shut, 5.0) == pytest.approx(expected)
+    assert pressure(target, channels, shut, 100.0) == pytest.approx(20 * expected)
 
 
 def test_the_loss_by_hand() -> None:
@@ -84,9 +85,9 @@ def test_the_loss_by_hand() -> None:
 
 def test_settled_counts_only_gates_there_is_room_for() -> None:
     values = torch.tensor([0.0, 0.01, 0.04, 0.3, 0.96, 1.0])
-    assert infcp.settled(values, 3) == 3 + 2
-    assert infcp.settled(values, 1) == 3 + 1
-    assert infcp.settled(values, 5) == 1 + 2
+    assert settled(values, 3) == 3 + 2
+    assert settled(values, 1) == 3 + 1
+    assert settled(values, 5) == 1 + 2
 
 
 @pytest.mark.parametrize("name", graphs.GRAPHS)
