@@ -8,9 +8,13 @@
               compressed_complex: S·|S|^(exponent−1), real then imaginary, [1, n_fft+2]
     mask      magnitude: real gains; complex: real then imaginary parts
 
+A model that looks ahead gives at frame t the mask of frame t − lookahead: spectra wait that long.
+
 The dry signal takes the same path with a mask of one. It is therefore always in time with the
 enhanced one, and a change between them is cross-faded by the window.
 """
+
+from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +22,7 @@ from numpy.typing import NDArray
 from device.bundle import Model
 from device.errors import BadInputError, NonFiniteError
 from device.manifest import SpectrumInput
-from device.rings import Rings
+from device.memory import Memory
 from device.samples import Array, without_broken
 
 Spectrum = NDArray[np.complex64]
@@ -45,9 +49,9 @@ class StreamEnhancer:
     ) -> None:
         front = _front_end(model)
         self.rate, self.hop = front.rate, front.hop
-        self.delay = front.n_fft - front.hop
+        self.delay = front.n_fft - front.hop + front.lookahead * front.hop
         """Samples by which the output lags."""
-        self.latency = front.n_fft
+        self.latency = self.delay + front.hop
         """Samples between a sound and its output at worst: the delay and the wait for a hop."""
         self.frames = 0
         """Frames of this enhancer's life."""
@@ -65,12 +69,17 @@ class StreamEnhancer:
         self._analysis: Array = window.astype(np.float32)
         # Hann windows a hop apart add up to n_fft / (2·hop)
         self._synthesis: Array = (window * 2 * front.hop / front.n_fft).astype(np.float32)
-        self._state = _State(model)
+        shapes = {tensor.name: tensor.shape for tensor in model.bundle.manifest.inputs}
+        self._model = model
+        self._memory = Memory(model.bundle.manifest.states, shapes)
+        self._waiting_spectra: deque[Spectrum] = deque(maxlen=front.lookahead + 1)
         self._newest: Array = np.zeros(front.n_fft, np.float32)
         self._sum: Array = np.zeros(front.n_fft, np.float32)
         self._pending: Array = np.zeros(front.hop, np.float32)
         self._waiting = 0  # samples in _pending
         self._stale = False  # frames have passed that the model did not hear
+        self._unheard = 0  # coming frames whose masks the model cannot know: it did not hear them
+        self._forget_spectra()
         np.fft.irfft(np.fft.rfft(self._newest))  # numpy loads its FFT at the first call: 1 ms
 
     def process(self, samples: Array, *, bypass: bool = False) -> Array:
@@ -106,11 +115,13 @@ class StreamEnhancer:
 
     def reset(self) -> None:
         """Start a new stream; the counters go on."""
-        self._state.reset()
+        self._memory.reset()
+        self._forget_spectra()
         self._newest.fill(0)
         self._sum.fill(0)
         self._waiting = 0
         self._stale = False
+        self._unheard = 0
 
     def enhance(self, samples: Array) -> Array:
         """A whole recording [n]: same length out, aligned."""
@@ -126,27 +137,35 @@ class StreamEnhancer:
         spectrum: Spectrum = np.fft.rfft(self._newest * self._analysis).astype(
             np.complex64, copy=False
         )
+        self._waiting_spectra.append(spectrum)
+        due = self._waiting_spectra[0]
         if bypass:
             self.bypassed_frames += 1
             self._stale = True
         elif self._wet > 0:
-            spectrum = self._masked(spectrum)
-        self._sum += np.fft.irfft(spectrum, self._front.n_fft) * self._synthesis
+            due = self._masked(due, spectrum)
+        self._sum += np.fft.irfft(due, self._front.n_fft) * self._synthesis
         ready[:] = self._sum[:hop]
         self._sum[:-hop] = self._sum[hop:]
         self._sum[-hop:] = 0
         self.frames += 1
 
-    def _masked(self, spectrum: Spectrum) -> Spectrum:
+    def _masked(self, due: Spectrum, newest: Spectrum) -> Spectrum:
+        """The enhanced spectrum that is due, after the model has heard the newest one."""
         if self._stale:
-            self._state.reset()
+            self._start_anew()
             self._stale = False
         try:
-            raw = self._state.step(_feature(spectrum, self._front))
+            outputs = self._model({**self._memory.inputs(), "frame": _feature(newest, self._front)})
         except NonFiniteError:
             self.bad_frames += 1
-            self._state.reset()
-            return spectrum
+            self._start_anew()
+            return due
+        self._memory.keep(outputs)
+        if self._unheard:
+            self._unheard -= 1
+            return due
+        raw: Array = outputs["mask"][0]
         mask: Array | Spectrum
         if self._front.mask == "magnitude":
             mask = np.maximum(raw, self._floor) if self._floor else raw
@@ -155,41 +174,16 @@ class StreamEnhancer:
             mask = _at_least(raw[:half] + np.complex64(1j) * raw[half:], self._floor)
         if self._wet < 1:
             mask = self._wet * mask + (1 - self._wet)
-        return spectrum * mask
+        return due * mask
 
+    def _start_anew(self) -> None:
+        """Forget what the model heard, in the middle of a stream."""
+        self._memory.reset()
+        self._unheard = self._front.lookahead
 
-class _State:
-    """The model with its memory: a feature in, a raw mask out."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        shapes = {t.name: t.shape for t in model.bundle.manifest.inputs}
-        states = model.bundle.manifest.states
-        self._rings = [(s, Rings(s.rings)) for s in states if s.rings]
-        self._carried = [s for s in states if not s.rings]
-        self._values: dict[str, Array] = {
-            s.input: np.zeros(shapes[s.input], np.float32) for s in self._carried
-        }
-        self._zeros = dict(self._values)
-
-    def step(self, feature: Array) -> Array:
-        """One frame. NonFiniteError leaves the memory as it was."""
-        self._values["frame"] = feature
-        for spec, rings in self._rings:
-            self._values[spec.input] = rings.delayed()
-        outputs = self._model(self._values)
-        for spec, rings in self._rings:
-            rings.push(outputs[spec.output])
-        for spec in self._carried:
-            self._values[spec.input] = outputs[spec.output]
-        mask: Array = outputs["mask"][0]
-        return mask
-
-    def reset(self) -> None:
-        """Forget everything."""
-        for _, rings in self._rings:
-            rings.reset()
-        self._values.update(self._zeros)
+    def _forget_spectra(self) -> None:
+        silence: Spectrum = np.zeros(self._front.n_fft // 2 + 1, np.complex64)
+        self._waiting_spectra.extend([silence] * (self._front.lookahead + 1))
 
 
 def _feature(spectrum: Spectrum, front: SpectrumInput) -> Array:

@@ -65,6 +65,7 @@ class SpectrumInput(Frozen):
     feature: Literal["compressed_magnitude", "compressed_complex"]
     exponent: float = Field(gt=0, le=1)
     mask: Literal["magnitude", "complex"]
+    lookahead: int = Field(0, ge=0, description="the mask of frame t − lookahead leaves at t")
 
 
 class Latency(Frozen):

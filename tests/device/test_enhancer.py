@@ -57,6 +57,21 @@ class OwnFeature(nn.Module):
         return frame + 0 * delayed, frame + 0
 
 
+class Present(nn.Module):
+    """mask = the feature of the present frame, which a look-ahead applies to an older one."""
+
+    def forward(self, frame: Tensor, delayed: Tensor) -> tuple[Tensor, Tensor]:
+        return frame + 0 * delayed, frame + 0
+
+
+def make_ahead(folder: Path, net: nn.Module, frames: int = 2) -> Path:
+    """A bundle whose model looks `frames` ahead."""
+    made = bundles.make_enhancer(folder, net=net, golden=not isinstance(net, bundles.NotANumber))
+    front = bundle.read(made).manifest.preprocessing
+    bundles.rewrite_manifest(made, preprocessing=front.model_copy(update={"lookahead": frames}))
+    return made
+
+
 def slow(samples: Array, mask_of: Callable[[list[Any]], Any]) -> Array:
     """The formulas of the module's head in float64; `mask_of` sees all spectra up to now."""
     frames = -(-len(samples) // HOP) + 1
@@ -159,6 +174,49 @@ def test_bypass_is_dry_in_time_and_the_model_starts_anew(tmp_path: Path) -> None
     fresh.process(samples[5 * HOP : 6 * HOP], bypass=True)
     again = fresh.process(samples[6 * HOP :])
     np.testing.assert_array_equal(again[HOP:], result[7 * HOP :])
+
+
+def test_a_mask_that_looks_ahead_meets_its_own_frame(tmp_path: Path) -> None:
+    stream = StreamEnhancer(bundle.load(make_ahead(tmp_path / "ahead", Present())))
+    assert (stream.delay, stream.latency) == (3 * HOP, 4 * HOP)
+    samples = noise(3000)
+    spectra: list[Any] = []
+    slow(np.pad(samples, (0, 2 * HOP)), lambda S: spectra.append(S[-1]) or 1)  # type: ignore[func-returns-value]
+    expected = slow(samples, lambda S: np.abs(spectra[len(S) + 1]) ** 0.5)
+    for _ in range(2):  # the second time after the reset at the end of the first
+        np.testing.assert_allclose(stream.enhance(samples), expected, atol=1e-5)
+    np.testing.assert_array_equal(
+        in_pieces(stream, samples, [1, 700, 701, 2000]), in_pieces(stream, samples, [])
+    )
+
+
+def test_frames_a_look_ahead_did_not_hear_are_dry(tmp_path: Path) -> None:
+    """After a bypass the first masks would belong to frames of the bypass: those stay dry."""
+    stream = StreamEnhancer(bundle.load(make_ahead(tmp_path / "mute", bundles.Mask(0.0, 0.0))))
+    samples = noise(12 * HOP)
+    result = np.concatenate(
+        [
+            stream.process(samples[: 4 * HOP]),
+            stream.process(samples[4 * HOP : 7 * HOP], bypass=True),
+            stream.process(samples[7 * HOP :]),
+        ]
+    )
+    # frames 2, 3 and 4 are due in the bypass, 5 and 6 unheard: hops 2 … 5 lie in two dry frames
+    lag = stream.delay
+    hops = {h: result[lag + h * HOP : lag + (h + 1) * HOP] for h in range(9)}
+    dry = [h for h, hop in hops.items() if np.allclose(hop, samples[h * HOP :][:HOP], atol=1e-6)]
+    assert dry == [2, 3, 4, 5]
+    assert [h for h, hop in hops.items() if not hop.any()] == [0, 7, 8]
+
+
+def test_dry_sound_waits_for_the_look_ahead(tmp_path: Path) -> None:
+    folder = make_ahead(tmp_path / "nan", bundles.NotANumber(), frames=3)
+    samples = noise(3000)
+    for options in ({"wet": 1.0}, {"wet": 0.0}):
+        stream = StreamEnhancer(bundle.Model(bundle.read(folder)), **options)
+        lagging = in_pieces(stream, samples, [])
+        assert len(lagging) == len(samples) + stream.delay
+        np.testing.assert_allclose(lagging[stream.delay :], samples, atol=1e-6)
 
 
 def test_wet_mixes_and_the_limit_holds(tmp_path: Path) -> None:

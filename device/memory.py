@@ -1,0 +1,48 @@
+"""A streaming model's memory between two frames, as its manifest describes it (StateSpec).
+
+Frame t:   model(frame, **memory.inputs())  →  memory.keep(outputs)
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from device.manifest import StateSpec
+from device.rings import Rings
+from device.samples import Array
+
+
+class Memory:
+    """All states of one stream, zeros at its start.
+
+    Args:
+        states: from the manifest.
+        shapes: tensor name → shape, of the states' input tensors at least.
+    """
+
+    def __init__(self, states: Sequence[StateSpec], shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self._rings = [(state, Rings(state.rings)) for state in states if state.rings]
+        self._carried = [state for state in states if not state.rings]
+        self._zeros: dict[str, Array] = {
+            state.input: np.zeros(shapes[state.input], np.float32) for state in self._carried
+        }
+        self._values = dict(self._zeros)
+
+    def inputs(self) -> dict[str, Array]:
+        """Input tensors of the next frame by name; valid until `keep` or `reset`."""
+        for state, rings in self._rings:
+            self._values[state.input] = rings.delayed()
+        return self._values
+
+    def keep(self, outputs: Mapping[str, Array]) -> None:
+        """Take over the states from a frame's outputs."""
+        for state, rings in self._rings:
+            rings.push(outputs[state.output])
+        for state in self._carried:
+            self._values[state.input] = outputs[state.output]
+
+    def reset(self) -> None:
+        """Forget everything."""
+        for _, rings in self._rings:
+            rings.reset()
+        self._values.update(self._zeros)
