@@ -19,7 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from compress import quantize
+from compress import quantization
+from compress.figures import Figure
+from compress.quantization.mixed import Sensitivity
+from compress.quantization.sqnr import LayerError
+from compress.steps import Quantize
 from compress.task import Deployed
 from device import files
 from device.errors import FieldwrenError
@@ -38,14 +42,17 @@ class Exported:
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    audit: quantize.Audit
+    audit: quantization.Audit
     float_error: float  # largest |float32 TFLite − torch| over the largest |output|
     error: float  # the same for the deployed file
     relative_rms: float  # RMS of (deployed − torch) over torch's standard deviation, worst output
     golden_tolerance: float
+    errors: tuple[LayerError, ...] = ()  # of every layer, quantized against float
+    sensitivities: tuple[Sensitivity, ...] = ()  # mixed precision only
+    figures: tuple[Figure, ...] = ()
 
 
-def export(deployed: Deployed, scheme: str, samples: int, model: Path, golden: Path) -> Exported:
+def export(deployed: Deployed, numbers: Quantize, model: Path, golden: Path) -> Exported:
     """Write the model and its golden vectors.
 
     Raises:
@@ -65,11 +72,9 @@ def export(deployed: Deployed, scheme: str, samples: int, model: Path, golden: P
             f"the exported model differs from torch by {float_error:.2g} of its largest output, "
             f"allowed {PARITY:.2g}"
         )
-    calibration = [
-        {keys[name]: example[name] for name in names} for example in deployed.examples[:samples]
-    ]
+    calibration = [{keys[name]: example[name] for name in names} for example in deployed.examples]
     with _silent():
-        audit = quantize.quantize(plain, scheme, calibration, model)
+        quantized = quantization.quantize(plain, numbers, calibration, model)
     plain.unlink()
     results = _run(model, keys, outputs, chosen)
     kept = list(deployed.golden) or chosen
@@ -80,15 +85,18 @@ def export(deployed: Deployed, scheme: str, samples: int, model: Path, golden: P
         np.savez_compressed(target, allow_pickle=False, **stored)
     runtime = Runtime(model)
     largest = max(float(np.abs(answer[name]).max()) for answer in answers for name in outputs)
-    relative = GOLDEN_FLOAT if scheme == "fp32" else GOLDEN_INT8
+    relative = GOLDEN_FLOAT if numbers.scheme in ("fp32", "fp16") else GOLDEN_INT8
     return Exported(
         inputs=tuple(_spec(n, keys[n], deployed.inputs[n], runtime.inputs) for n in names),
         outputs=tuple(_spec(n, outputs[n], deployed.outputs[n], runtime.outputs) for n in outputs),
-        audit=audit,
+        audit=quantized.audit,
         float_error=float_error,
         error=_error(results, expected),
         relative_rms=_relative_rms(results, expected),
         golden_tolerance=max(relative * largest, 1e-6),
+        errors=quantized.errors,
+        sensitivities=quantized.sensitivities,
+        figures=quantized.figures,
     )
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from compress import tasks
 from compress.criteria import CRITERIA
-from compress.quantize import SCHEMES
+from compress.quantization import SCHEMES
 from compress.recipe import SHIPPED, shipped
 from compress.stages import STAGES
 

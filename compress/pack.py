@@ -11,6 +11,7 @@ from torch import nn
 
 from compress import count, export, measure
 from compress.recipe import Recipe
+from compress.steps import Quantize
 from compress.task import Quality, Task
 from device import bundle, files, signing
 from device.manifest import Figures, Frozen, Manifest
@@ -44,8 +45,7 @@ def pack(
     recipe: Recipe,
     seed: int,
     *,
-    scheme: str,
-    samples: int,
+    numbers: Quantize,
     target: Path,
     split: str,
     baseline: Packed | None = None,
@@ -59,7 +59,7 @@ def pack(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     model = folder / bundle.MODEL
-    exported = export.export(deployed, scheme, samples, model, folder / bundle.GOLDEN)
+    exported = export.export(deployed, numbers, model, folder / bundle.GOLDEN)
     if deployed.labels:
         (folder / bundle.LABELS).write_text("\n".join(deployed.labels) + "\n", encoding="utf-8")
     example = tuple(torch.from_numpy(deployed.examples[0][name]) for name in deployed.inputs)
@@ -115,7 +115,7 @@ def pack(
         path=target,
         manifest=manifest,
         exported=exported,
-        scheme=scheme,
+        scheme=numbers.scheme,
         quality=quality,
         split=split,
     )

@@ -13,7 +13,7 @@ import pytest
 from compress import methods, recipe
 from compress.__main__ import list_methods, run_recipe
 from compress.criteria import CRITERIA
-from compress.quantize import SCHEMES
+from compress.quantization import SCHEMES
 from device import bundle, signing
 from device.errors import BadInputError, FieldwrenError
 from tests.compress import shapes

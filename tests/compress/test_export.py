@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from compress import export, quantize
+from compress import export, quantization
+from compress.steps import Quantize
 from compress.task import Deployed
 from device.errors import FieldwrenError
 from device.runtime import Runtime
@@ -33,7 +34,11 @@ def float_file(deployed: Deployed, tmp_path_factory: pytest.TempPathFactory) -> 
     return path
 
 
-def _calibration(deployed: Deployed) -> list[quantize.Example]:
+def _numbers(scheme: str, **options: object) -> Quantize:
+    return Quantize.model_validate({"kind": "quantize", "scheme": scheme, **options})
+
+
+def _calibration(deployed: Deployed) -> list[quantization.Example]:
     return [{"args_0": example["image"]} for example in deployed.examples]
 
 
@@ -47,10 +52,10 @@ def test_static_int8_is_near_float_and_all_int8(
     deployed: Deployed, float_file: Path, tmp_path: Path
 ) -> None:
     model, golden = tmp_path / "model.tflite", tmp_path / "golden.npz"
-    made = export.export(deployed, "static-int8", 20, model, golden)
+    made = export.export(deployed, _numbers("static-int8", samples=20), model, golden)
     assert made.float_error < 1e-5
     assert made.relative_rms < 0.1
-    weighted = sum(made.audit.operators.get(kind, 0) for kind in quantize.WEIGHTED)
+    weighted = sum(made.audit.operators.get(kind, 0) for kind in quantization.WEIGHTED)
     assert made.audit.weights == {"INT8": weighted}
     assert [(spec.name, spec.key, spec.shape, spec.dtype) for spec in made.inputs] == [
         ("image", "args_0", (1, 16, 16, 3), "float32")
@@ -68,7 +73,7 @@ def test_static_int8_is_near_float_and_all_int8(
 def test_kernels_kept_channels_last_are_exported_right(deployed: Deployed, tmp_path: Path) -> None:
     net = copy.deepcopy(deployed.net).to(memory_format=torch.channels_last)
     other = Deployed(**{**vars(deployed), "net": net})
-    made = export.export(other, "fp32", 1, tmp_path / "m.tflite", tmp_path / "g.npz")
+    made = export.export(other, _numbers("fp32"), tmp_path / "m.tflite", tmp_path / "g.npz")
     assert made.error < 1e-5
     assert made.audit.weights == {"FLOAT32": sum(made.audit.weights.values())}
 
@@ -78,21 +83,21 @@ def test_a_file_that_differs_from_torch_is_refused(
 ) -> None:
     monkeypatch.setattr(export, "PARITY", 1e-12)  # no two float programs agree so well
     with pytest.raises(FieldwrenError, match="differs from torch"):
-        export.export(deployed, "fp32", 1, tmp_path / "m.tflite", tmp_path / "g.npz")
+        export.export(deployed, _numbers("fp32"), tmp_path / "m.tflite", tmp_path / "g.npz")
 
 
 def test_the_audit_catches_a_weight_that_stayed_float(float_file: Path) -> None:
     with pytest.raises(FieldwrenError, match=r"weight of a CONV_2D as FLOAT32"):
-        quantize.check_int8(float_file)
+        quantization.check(float_file, quantization.SCHEMES["dynamic-int8"])
 
 
-@pytest.mark.parametrize("scheme", ["dynamic-int8", "static-int8"])
+@pytest.mark.parametrize("scheme", ["dynamic-int8", "static-int8", "static-int16x8"])
 def test_every_int8_scheme_quantizes_every_weight(
     deployed: Deployed, float_file: Path, tmp_path: Path, scheme: str
 ) -> None:
     target = tmp_path / "int8.tflite"
-    found = quantize.quantize(float_file, scheme, _calibration(deployed), target)
-    assert set(found.weights) == {"INT8"}
+    found = quantization.quantize(float_file, _numbers(scheme), _calibration(deployed), target)
+    assert set(found.audit.weights) == {"INT8"}
     expected, got = _run(float_file, deployed), _run(target, deployed)
     assert np.sqrt(((got - expected) ** 2).mean()) < 0.1 * expected.std()
 
@@ -103,10 +108,11 @@ def test_calibration_sees_every_example(
     """One bright example among dull ones must not be clipped."""
     examples = _calibration(deployed)
     dull = [{"args_0": 0.1 * example["args_0"]} for example in examples]
-    quantize.quantize(float_file, "static-int8", [examples[0], *dull], tmp_path / "x.tflite")
+    target = tmp_path / "x.tflite"
+    quantization.quantize(float_file, _numbers("static-int8"), [examples[0], *dull], target)
     bright = deployed.examples[0]["image"]
     expected = Runtime(float_file)({"args_0": bright})["output_0"]
-    got = Runtime(tmp_path / "x.tflite")({"args_0": bright})["output_0"]
+    got = Runtime(target)({"args_0": bright})["output_0"]
     assert np.abs(got - expected).max() < 0.1 * np.abs(expected).max()
 
 

@@ -1,10 +1,11 @@
 """The bundles that travel with the repository: trusted by its own key, running, in int8."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from compress import quantize
+from compress import quantization
 from device import bundle, signing
 
 ZOO = Path(__file__).parents[2] / "models" / "zoo"
@@ -28,8 +29,9 @@ def test_the_compressed_one_is_int8_smaller_and_descends_from_the_baseline(name:
     assert small.baseline == base.result
     assert small.result.bytes < 0.3 * base.result.bytes
     assert small.result.parameters < base.result.parameters
-    found = quantize.check_int8(ZOO / name / bundle.MODEL)
-    weighted = sum(found.operators.get(kind, 0) for kind in quantize.WEIGHTED)
+    scheme = tomllib.loads(small.recipe)["steps"][-1]["scheme"]
+    found = quantization.check(ZOO / name / bundle.MODEL, quantization.SCHEMES[scheme])
+    weighted = sum(found.operators.get(kind, 0) for kind in quantization.WEIGHTED)
     assert found.weights == {"INT8": weighted}
 
 

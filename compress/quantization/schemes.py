@@ -1,0 +1,89 @@
+"""Number formats a model can be deployed in, as rules of ai-edge-quantizer: later rules win.
+
+Inputs and outputs stay float32, so a host needs no scales; it costs at most 0.02 ms.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ai_edge_quantizer import recipe as published
+
+Rule = dict[str, Any]
+UNIFORM = "min_max_uniform_quantize"  # the quantizer's name for the plain method
+FLOAT = {"compute_precision": "FLOAT", "explicit_dequantize": False}
+HALF = {
+    "compute_precision": "FLOAT",
+    "explicit_dequantize": True,
+    "weight_tensor_config": {
+        "num_bits": 16,
+        "dtype": "FLOAT",
+        "symmetric": True,
+        "granularity": "TENSORWISE",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How a model is quantized, and what the audit then demands."""
+
+    rules: Callable[[], list[Rule]] | None  # None: stays as converted
+    weights: str  # type of every weight
+    activations: str  # type of what flows between operators
+    summary: str
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether ranges of activations must be known."""
+        return self.activations != "FLOAT32"
+
+
+def rule(algorithm: str, config: Rule, *, operation: str = "*", scope: str = ".*") -> Rule:
+    """One rule; `scope` is a regular expression that the output's name is searched for."""
+    return {
+        "regex": scope,
+        "operation": operation,
+        "algorithm_key": algorithm,
+        "op_config": config,
+    }
+
+
+def float_ends() -> list[Rule]:
+    """Leave the inputs and outputs of the graph as float32."""
+    return [rule("no_quantize", FLOAT, operation=end) for end in ("INPUT", "OUTPUT")]
+
+
+SCHEMES = {
+    "fp32": Scheme(None, "FLOAT32", "FLOAT32", "float32 weights and activations"),
+    "fp16": Scheme(
+        lambda: [rule("float_casting", HALF)],
+        "FLOAT16",
+        "FLOAT32",
+        "float16 weights, computed in float32: half the size, the same speed",
+    ),
+    "dynamic-int8": Scheme(
+        published.dynamic_wi8_afp32,
+        "INT8",
+        "FLOAT32",
+        "int8 weights per channel, activations quantized at run time",
+    ),
+    "static-int8": Scheme(
+        lambda: [*published.static_wi8_ai8(), *float_ends()],
+        "INT8",
+        "INT8",
+        "int8 weights per channel, int8 activations calibrated",
+    ),
+    "static-int16x8": Scheme(
+        lambda: [*published.static_wi8_ai16(), *float_ends()],
+        "INT8",
+        "INT16",
+        "int8 weights per channel, int16 activations calibrated: exact, with slow kernels",
+    ),
+    "mixed-int8": Scheme(
+        lambda: [*published.static_wi8_ai8(), *float_ends()],
+        "INT8",
+        "INT8",
+        "static-int8, but the layers that suffer most keep more bits",
+    ),
+}
