@@ -18,6 +18,7 @@ import re
 import sys
 import tomllib
 from collections import defaultdict
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Annotated, Any, Literal, get_args
@@ -29,7 +30,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
-from compress import advance, count, recipe, store, tasks
+from compress import advance, recipe, store, tasks
 from compress.steps import Budget, Change, Finetune, Schedule
 from compress.task import Task
 from device import errors, files
@@ -143,13 +144,41 @@ class Runner:
         self.key = advance.key(self.recipe.baseline, root)
         place = store.Place(out / f"baseline-seed{seed}", self.key)
         self.record = self._advance(place, self.baseline, self.recipe.baseline)
-        self.test = self.task.evaluate(self.baseline, "test").value
+
+    @cached_property
+    def baseline_test(self) -> float:
+        """The baseline's score on the test split."""
+        return self.task.evaluate(self.baseline, "test").value
 
     def cell(self, method: Method, budget: float) -> None:
         """Prune, train further, score, write the row."""
+        net, records = self.walk(method, budget)
+        before = [record for record in records[:-1] if record.plan is not None]
+        row = Row(
+            method=method.name,
+            by=method.by,
+            budget=budget,
+            seed=self.seed,
+            macs=records[-1].macs,
+            parameters=records[-1].parameters,
+            baseline_macs=self.record.macs,
+            cut=before[-1].validation[before[-1].primary] if before else None,
+            validation=records[-1].validation[records[-1].primary],
+            baseline_validation=self.record.validation[self.record.primary],
+            test=self.task.evaluate(net, "test").value,
+            baseline_test=self.baseline_test,
+            seconds=sum(record.seconds for record in records),
+        )
+        path = _row(self.out, method, budget, self.seed)
+        files.write_bytes(path, row.model_dump_json(indent=1).encode())
+        print(f"{path.stem}: {row.validation:.2f}, baseline {row.baseline_validation:.2f}")
+
+    def walk(self, method: Method, budget: float) -> tuple[nn.Module, list[store.Record]]:
+        """The network that a cell ends with, and its stages; those that are finished are reused."""
         name = _cell(method, budget, self.seed)
         net = copy.deepcopy(self.fresh if method.scratch else self.baseline)
-        schedule, key, records = self.study.finetune, store.key(name, self.key), []
+        schedule, key = self.study.finetune, store.key(name, self.key)
+        records: list[store.Record] = []
         if method.scratch:
             epochs = self.recipe.baseline.epochs + schedule.epochs
             schedule = self.recipe.baseline.model_copy(update={"epochs": epochs})
@@ -160,25 +189,7 @@ class Runner:
             key = advance.key(step, key)
             place = store.Place(self.out / "cells" / name / f"{number}-{advance.kind(step)}", key)
             records.append(self._advance(place, net, step))
-        before = [record for record in records[:-1] if record.plan is not None]
-        row = Row(
-            method=method.name,
-            by=method.by,
-            budget=budget,
-            seed=self.seed,
-            macs=count.macs(net, self.example),
-            parameters=count.parameters(net),
-            baseline_macs=self.record.macs,
-            cut=before[-1].validation[before[-1].primary] if before else None,
-            validation=records[-1].validation[records[-1].primary],
-            baseline_validation=self.record.validation[self.record.primary],
-            test=self.task.evaluate(net, "test").value,
-            baseline_test=self.test,
-            seconds=sum(record.seconds for record in records),
-        )
-        path = _row(self.out, method, budget, self.seed)
-        files.write_bytes(path, row.model_dump_json(indent=1).encode())
-        print(f"{name}: validation {row.validation:.2f}, baseline {row.baseline_validation:.2f}")
+        return net, records
 
     def _advance(self, place: store.Place, net: nn.Module, step: Schedule | Change) -> store.Record:
         baseline = net is self.baseline
