@@ -9,7 +9,7 @@ import copy
 import io
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from compress import quantization
 from compress.figures import Figure
+from compress.quantization.learned import learned
 from compress.quantization.mixed import Sensitivity
 from compress.quantization.sqnr import LayerError
 from compress.steps import Quantize
@@ -72,9 +73,10 @@ def export(deployed: Deployed, numbers: Quantize, model: Path, golden: Path) -> 
             f"the exported model differs from torch by {float_error:.2g} of its largest output, "
             f"allowed {PARITY:.2g}"
         )
-    calibration = [{keys[name]: example[name] for name in names} for example in deployed.examples]
-    with _silent():
-        quantized = quantization.quantize(plain, numbers, calibration, model)
+    with silent():
+        quantized = quantization.quantize(
+            plain, numbers, by_key(deployed, deployed.examples), model, learned(deployed.net)
+        )
     plain.unlink()
     results = _run(model, keys, outputs, chosen)
     kept = list(deployed.golden) or chosen
@@ -100,6 +102,12 @@ def export(deployed: Deployed, numbers: Quantize, model: Path, golden: Path) -> 
     )
 
 
+def by_key(deployed: Deployed, examples: Sequence[Named]) -> list[Named]:
+    """Examples by the keys of the file's signature instead of the tensors' names."""
+    keys = {name: f"args_{index}" for index, name in enumerate(deployed.inputs)}
+    return [{keys[name]: example[name] for name in keys} for example in examples]
+
+
 def convert(deployed: Deployed, target: Path) -> None:
     """Write the network as float32 .tflite.
 
@@ -120,7 +128,7 @@ def write(net: nn.Module, values: tuple[Tensor, ...], target: Path) -> None:
     net = copy.deepcopy(net).eval()
     net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     try:
-        with files.replacing(target) as temporary, _silent():
+        with files.replacing(target) as temporary, silent():
             import litert_torch  # slow, and full of warnings
 
             litert_torch.convert(net, values).export(str(temporary))
@@ -184,7 +192,7 @@ def _spec(name: str, key: str, meaning: str, details: dict[str, Any]) -> TensorS
 
 
 @contextlib.contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """Keep the converter's progress lines off the terminal; it prints to both streams from C++."""
     saved = [(stream, os.dup(stream)) for stream in (1, 2)]
     logging.disable(logging.WARNING)
