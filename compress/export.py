@@ -25,7 +25,7 @@ from compress.quantization.learned import learned
 from compress.quantization.mixed import Sensitivity
 from compress.quantization.sqnr import LayerError
 from compress.steps import Quantize
-from compress.task import Deployed
+from compress.task import OneStep
 from device import files
 from device.errors import FieldwrenError
 from device.manifest import TensorSpec
@@ -53,7 +53,7 @@ class Exported:
     figures: tuple[Figure, ...] = ()
 
 
-def export(deployed: Deployed, numbers: Quantize, model: Path, golden: Path) -> Exported:
+def export(deployed: OneStep, numbers: Quantize, model: Path, golden: Path) -> Exported:
     """Write the model and its golden vectors.
 
     Raises:
@@ -102,13 +102,13 @@ def export(deployed: Deployed, numbers: Quantize, model: Path, golden: Path) -> 
     )
 
 
-def by_key(deployed: Deployed, examples: Sequence[Named]) -> list[Named]:
+def by_key(deployed: OneStep, examples: Sequence[Named]) -> list[Named]:
     """Examples by the keys of the file's signature instead of the tensors' names."""
     keys = {name: f"args_{index}" for index, name in enumerate(deployed.inputs)}
     return [{keys[name]: example[name] for name in keys} for example in examples]
 
 
-def convert(deployed: Deployed, target: Path) -> None:
+def convert(deployed: OneStep, target: Path) -> None:
     """Write the network as float32 .tflite.
 
     Raises:
@@ -137,7 +137,7 @@ def write(net: nn.Module, values: tuple[Tensor, ...], target: Path) -> None:
         raise FieldwrenError(f"the network cannot be converted to TFLite: {reason}") from error
 
 
-def _torch(deployed: Deployed, example: Named) -> Named:
+def _torch(deployed: OneStep, example: Named) -> Named:
     with torch.no_grad():
         results = deployed.net(*(torch.from_numpy(example[name]) for name in deployed.inputs))
     return {name: value.numpy() for name, value in zip(deployed.outputs, results, strict=True)}
