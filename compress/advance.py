@@ -9,6 +9,7 @@ from compress import count, store
 from compress.stages import STAGES, Context
 from compress.steps import Change, Schedule
 from compress.task import Task
+from compress.workers import HERE, Workers
 from device.manifest import Frozen
 
 
@@ -39,6 +40,7 @@ def advance(
     example: Tensor,
     teacher: nn.Module | None,
     say: Callable[[str], None],
+    workers: Workers = HERE,
 ) -> store.Record:
     """Bring `net`, in place, to where the step leaves it."""
     stage = STAGES[kind(step)]
@@ -50,7 +52,8 @@ def advance(
         return record
     place.begin()
     started = time.perf_counter()
-    outcome = stage.run(Context(task, seed, example, teacher, place.checkpoint), net, step)
+    context = Context(task, seed, example, teacher, place.checkpoint, workers)
+    outcome = stage.run(context, net, step)
     quality = task.evaluate(net, "validation")
     record = store.Record(
         key=place.key,

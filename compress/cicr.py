@@ -26,8 +26,10 @@ two scores decides, and the bisection is walked again with that knowledge. [C]
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 
 import torch
@@ -36,6 +38,7 @@ from compress.prune import Cut, Plan, Scored
 from device.errors import FieldwrenError
 from device.manifest import Frozen
 
+Asked = tuple[float, int]  # cr, attempt
 EXACT = 1e-9  # relative; cumulative sums of float64 shares are no more exact than that
 
 
@@ -61,6 +64,10 @@ class Candidate:
     seconds: float
 
 
+# far from any threshold, so that nobody doubts them
+_ACCEPTED, _REFUSED = (Candidate(score, 0, 0, 0.0) for score in (math.inf, -math.inf))
+
+
 @dataclass(frozen=True)
 class Found:
     """End of a search: the smallest acceptable cr and its better attempt, None if there is none."""
@@ -68,6 +75,13 @@ class Found:
     cr: float | None
     attempt: int
     probes: tuple[Probe, ...]
+
+
+class _UnknownError(Exception):
+    """The search asks for a probe that nobody has made."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
 
 
 def contributions(scored: Iterable[Scored]) -> tuple[Scored, ...]:
@@ -172,3 +186,33 @@ def search(
     if right not in scores:
         return Found(None, 0, tuple(log))
     return Found(right, max(range(len(scores[right])), key=scores[right].__getitem__), tuple(log))
+
+
+def ahead(
+    known: Mapping[Asked, Candidate],
+    threshold: float,
+    interval: float,
+    margin: float = 0.0,
+    width: int = 1,
+) -> tuple[Asked, ...]:
+    """The next probes of a search with these arguments that has come as far as `known`.
+
+    The first is the one it waits for; the others, `width` in all, are those it goes on to if
+    that one is accepted, and if it is refused, and so on level by level. None: it has ended.
+    """
+    wanted: list[Asked] = []
+    futures = deque([dict(known)])
+    while futures and len(wanted) < width:
+        future = futures.popleft()
+        try:
+            search(partial(_known, future), threshold, interval, margin)
+        except _UnknownError as unknown:
+            wanted.append(unknown.asked)
+            futures += ({**future, unknown.asked: end} for end in (_ACCEPTED, _REFUSED))
+    return tuple(wanted)
+
+
+def _known(future: Mapping[Asked, Candidate], cr: float, attempt: int) -> Candidate:
+    if (cr, attempt) not in future:
+        raise _UnknownError((cr, attempt))
+    return future[cr, attempt]

@@ -1,6 +1,6 @@
 """What a stage gets and what it gives."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from compress.prune import Plan
 from compress.store import Record
 from compress.task import Task
 from compress.train import Epoch
-from compress.workers import InProcess, Workers
+from compress.workers import HERE, Workers
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,7 @@ class Context:
     example: Tensor
     teacher: nn.Module | None  # the trained baseline; None while that is being made
     checkpoint: Path
-    workers: Workers = field(
-        default_factory=InProcess
-    )  # for evaluations that do not depend on each other
+    workers: Workers = HERE  # for evaluations that do not depend on each other
 
 
 @dataclass(frozen=True)

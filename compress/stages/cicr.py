@@ -9,6 +9,9 @@ again by hand: `prune.remove(net, example, record.plan)`, then `state.pt`.
 
 import copy
 import time
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 from torch import nn
 
@@ -18,9 +21,11 @@ from compress.stages.base import Context, Outcome, cut
 from compress.statistics import Calibration
 from compress.steps import Cicr
 from compress.train import fit
+from compress.workers import HERE, Shared
 from device.errors import FieldwrenError
 
 SEED_STRIDE = 7919  # a doubted probe is fine-tuned from another seed
+SPECULATIVE = 3  # probes at once: one is needed, and one of two that follow; of 7, only 3 would be
 
 rebuild = cut
 
@@ -48,12 +53,7 @@ def run(context: Context, net: nn.Module, step: Cicr) -> Outcome:
         raise FieldwrenError("nothing to prune: no layer's channels are free to go")
     probes = Probes(context, net, step, shares)
     original = context.task.evaluate(net, "validation").value
-    found = cicr.search(
-        probes.probe,
-        original - step.acc_loss,
-        step.interval,
-        step.acc_loss if step.recheck else 0.0,
-    )
+    found = probes.search(original - step.acc_loss)
     for probe in found.probes:
         print(
             f"cicr: cr {probe.cr:.4f} score {probe.score:.2f} of {original:.2f}, "
@@ -73,6 +73,24 @@ def run(context: Context, net: nn.Module, step: Cicr) -> Outcome:
     )
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What all probes of a search start from."""
+
+    context: Context
+    net: nn.Module
+    step: Cicr
+
+
+@dataclass(frozen=True)
+class Job:
+    """One probe to be made."""
+
+    place: store.Place
+    plan: prune.Plan
+    attempt: int
+
+
 class Probes:
     """Candidates of one search, each made once."""
 
@@ -82,61 +100,88 @@ class Probes:
         self.context, self.net, self.step, self.shares = context, net, step, shares
         self.places: dict[tuple[prune.Plan, int], store.Place] = {}
 
-    def probe(self, cr: float, attempt: int) -> cicr.Candidate:
-        """Prune to `cr`, fine-tune, evaluate. Rates that round to one plan share one training."""
+    def search(self, threshold: float) -> cicr.Found:
+        """Bisect; with workers to spare, the next probes are made before it is known which one
+        will be asked for. What is found does not depend on that."""
+        margin = self.step.acc_loss if self.step.recheck else 0.0
+        workers = self.context.workers
+        alone = replace(self.context, workers=HERE)
+        make = partial(made, workers.share(Setting(alone, self.net, self.step)))
+        width = min(workers.count, SPECULATIVE)
+        known: dict[cicr.Asked, cicr.Candidate] = {}
+        while asked := cicr.ahead(known, threshold, self.step.interval, margin, width):
+            jobs = {job.place.folder: job for job in map(self._job, asked)}
+            missing = [job for job in jobs.values() if job.place.finished() is None]
+            for _ in workers.map(make, missing):
+                pass
+            known.update({each: self._candidate(*each) for each in asked})
+        told: set[Path] = set()
+
+        def tell(cr: float, attempt: int) -> cicr.Candidate:
+            folder = self._job((cr, attempt)).place.folder
+            candidate = known[cr, attempt]
+            again = folder in told
+            told.add(folder)
+            return replace(candidate, seconds=0.0) if again else candidate
+
+        return cicr.search(tell, threshold, self.step.interval, margin)
+
+    def restore(self, cr: float, attempt: int) -> store.Record:
+        """Turn the network itself into a finished candidate."""
+        job = self._job((cr, attempt))
+        record = job.place.finished()
+        assert record is not None
+        prune.remove(self.net, self.context.example, job.plan)
+        self.net.load_state_dict(job.place.state())
+        return record
+
+    def _job(self, asked: cicr.Asked) -> Job:
+        """Rates that round to one plan share one training, in the place of the first."""
+        cr, attempt = asked
         plan = cicr.plan(self.shares, cr, self.step.round_to)
-        known = (plan, attempt) in self.places
-        place = self.places.setdefault((plan, attempt), self._place(cr, attempt, plan))
-        record = place.finished() or self._made(place, plan, attempt)
+        # the folder is the stage's and has its key: what matters beside that is in this one
+        key = store.key("probe", plan.model_dump(), attempt)
+        place = store.Place(self.context.checkpoint.parent / f"probe-{cr:.6f}-{attempt}", key)
+        return Job(self.places.setdefault((plan, attempt), place), plan, attempt)
+
+    def _candidate(self, cr: float, attempt: int) -> cicr.Candidate:
+        record = self._job((cr, attempt)).place.finished()
+        assert record is not None
         return cicr.Candidate(
             score=record.validation[record.primary],
             macs=record.macs,
             parameters=record.parameters,
-            seconds=0.0 if known else record.seconds,
+            seconds=record.seconds,
         )
 
-    def restore(self, cr: float, attempt: int) -> store.Record:
-        """Turn the network itself into a finished candidate."""
-        plan = cicr.plan(self.shares, cr, self.step.round_to)
-        place = self.places[plan, attempt]
-        record = place.finished()
-        assert record is not None
-        prune.remove(self.net, self.context.example, plan)
-        self.net.load_state_dict(place.state())
-        return record
 
-    def _place(self, cr: float, attempt: int, plan: prune.Plan) -> store.Place:
-        # the folder is the stage's and has its key: what matters beside that is in this one
-        key = store.key("probe", plan.model_dump(), attempt)
-        return store.Place(self.context.checkpoint.parent / f"probe-{cr:.6f}-{attempt}", key)
-
-    def _made(self, place: store.Place, plan: prune.Plan, attempt: int) -> store.Record:
-        context = self.context
-        place.begin()
-        started = time.perf_counter()
-        candidate = copy.deepcopy(self.net)
-        error = removal.checked(context, candidate, plan)
-        log = fit(
-            context.task,
-            candidate,
-            self.step.finetune,
-            seed=context.seed + attempt * SEED_STRIDE,
-            checkpoint=place.checkpoint,
-            label=place.folder.name,
-            teacher=context.teacher if self.step.finetune.distil else None,
-        )
-        quality = context.task.evaluate(candidate, "validation")
-        record = store.Record(
-            key=place.key,
-            kind="probe",
-            seconds=time.perf_counter() - started,
-            log=tuple(log),
-            plan=plan,
-            mask_error=error,
-            macs=count.macs(candidate, context.example),
-            parameters=count.parameters(candidate),
-            primary=quality.primary,
-            validation=dict(quality.scores),
-        )
-        place.finish(record, candidate.state_dict())
-        return record
+def made(setting: Shared[Setting], job: Job) -> None:
+    """Prune to the plan, fine-tune, evaluate, store."""
+    context, step, place = setting.get().context, setting.get().step, job.place
+    place.begin()
+    started = time.perf_counter()
+    candidate = copy.deepcopy(setting.get().net)
+    error = removal.checked(context, candidate, job.plan)
+    log = fit(
+        context.task,
+        candidate,
+        step.finetune,
+        seed=context.seed + job.attempt * SEED_STRIDE,
+        checkpoint=place.checkpoint,
+        label=place.folder.name,
+        teacher=context.teacher if step.finetune.distil else None,
+    )
+    quality = context.task.evaluate(candidate, "validation")
+    record = store.Record(
+        key=place.key,
+        kind="probe",
+        seconds=time.perf_counter() - started,
+        log=tuple(log),
+        plan=job.plan,
+        mask_error=error,
+        macs=count.macs(candidate, context.example),
+        parameters=count.parameters(candidate),
+        primary=quality.primary,
+        validation=dict(quality.scores),
+    )
+    place.finish(record, candidate.state_dict())
