@@ -17,9 +17,9 @@ from device.manifest import Data, ImageInput, SpectrumInput, StateSpec
 Batch = tuple[Tensor, ...]
 
 
-@dataclass(frozen=True)
-class Deployed:
-    """The network in the form that is exported: fixed shapes, one invocation per image or frame.
+@dataclass(frozen=True, kw_only=True)
+class OneStep:
+    """A network in the form that is exported: fixed shapes, one invocation per image or frame.
 
     `net` takes `inputs` in order and returns a tuple in the order of `outputs`; dictionaries map
     the tensor's name to its meaning. `examples` are real inputs, by name, batch axis included:
@@ -30,11 +30,17 @@ class Deployed:
     net: nn.Module
     inputs: dict[str, str]
     outputs: dict[str, str]
+    examples: list[dict[str, NDArray[np.float32]]]
+    golden: tuple[dict[str, NDArray[np.float32]], ...] = ()  # empty: the first examples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployed(OneStep):
+    """What a bundle needs beside the model: what the device does before and between steps."""
+
     states: tuple[StateSpec, ...]
     preprocessing: ImageInput | SpectrumInput
-    examples: list[dict[str, NDArray[np.float32]]]
     labels: tuple[str, ...] = ()
-    golden: tuple[dict[str, NDArray[np.float32]], ...] = ()  # empty: the first examples
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,221 @@
+"""Predict the next word: text in PTB-like files, a tied LSTM language model, perplexity.
+
+Training is truncated back-propagation through time: the text lies in parallel streams, a batch is
+the next stretch of all of them, and the state of the last stretch is where the next begins.
+Every epoch starts at another offset, so its cuts fall elsewhere.
+"""
+
+import math
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from compress.task import Batch, Deployed, OneStep, Quality
+from compress.tasks import locate
+from compress.text import Corpus, Kind, streams
+from device.errors import FieldwrenError
+from device.manifest import Data, Frozen
+from models.lstm_lm import LanguageModel, Step
+from models.recurrent import State
+
+SCORED_STREAMS = 16  # of validation and test: their few last tokens that do not fill a row are left
+SCORED_STRETCH = 128  # tokens of one pass; the state is carried, so it changes no score
+EXAMPLE = 35  # tokens
+FORM = "a folder with one *.train.txt, *.valid.txt and *.test.txt"
+
+
+class Text(Frozen):
+    """[data]: the folder below the data folders; a data folder that is one wins."""
+
+    folder: str
+    tokens: Kind
+    vocabulary: int = Field(gt=2, description="most frequent tokens, <unk> among them")
+    description: str
+    licence: str
+
+
+class Network(Frozen):
+    """[model]."""
+
+    size: int = Field(gt=0, description="of a word's vector, and units of the last layer")
+    units: tuple[PositiveInt, ...] = Field((), description="of the layers before it")
+    weight_drop: float = Field(0.0, ge=0, lt=1)
+    word_drop: float = Field(0.0, ge=0, lt=1)
+    input_drop: float = Field(0.0, ge=0, lt=1)
+    hidden_drop: float = Field(0.0, ge=0, lt=1)
+    output_drop: float = Field(0.0, ge=0, lt=1)
+
+
+class Batches(Frozen):
+    """[batches]."""
+
+    streams: int = Field(20, gt=0)
+    stretch: int = Field(70, gt=1, description="tokens between two cuts of the gradient")
+
+
+class Loss(Frozen):
+    """[loss]."""
+
+    teacher: float = Field(0.5, ge=0, le=1, description="weight of the teacher's probabilities")
+
+
+class Settings(Frozen):
+    """The tables this task adds to a recipe."""
+
+    data: Text
+    model: Network
+    batches: Batches = Batches()
+    loss: Loss = Loss()
+
+
+def make(settings: Frozen, folders: tuple[Path, ...], seed: int) -> "Language":
+    """The task on text found in `folders`."""
+    assert isinstance(settings, Settings)
+    own = folders[0]
+    folder = own if any(own.glob("*.train.txt")) else locate(settings.data.folder, folders, FORM)
+    return Language(settings, Corpus(folder, settings.data.tokens, settings.data.vocabulary))
+
+
+class Language:
+    """The task of compress/task.py. Scores of a text:
+
+    loss   mean cross-entropy of a token, nats        ppl  e^loss
+    bits   loss / ln 2, of a token: BPC where tokens are characters
+    score  −ppl, the primary one: more is better
+    """
+
+    kind = "predict"
+
+    def __init__(self, settings: Settings, corpus: Corpus) -> None:
+        self._settings, self._corpus = settings, corpus
+        # where each network being trained is in the text
+        self._carried: WeakKeyDictionary[nn.Module, tuple[State, ...]] = WeakKeyDictionary()
+
+    def data(self) -> Data:
+        """Description, licence and fingerprint of the training text."""
+        table = self._settings.data
+        return Data(
+            description=table.description,
+            licence=table.licence,
+            fingerprint=self._corpus.fingerprint(),
+        )
+
+    def build(self) -> nn.Module:
+        """The uncompressed network."""
+        table = self._settings.model
+        return LanguageModel(
+            len(self._corpus.words), **table.model_dump(exclude={"units"}), units=table.units
+        )
+
+    def example(self) -> Tensor:
+        """The first tokens of the validation text [time, 1]."""
+        return self._text("validation")[:EXAMPLE, None]
+
+    def head(self, net: nn.Module) -> list[nn.Module]:
+        """The table."""
+        assert isinstance(net, LanguageModel)
+        return [net.table]
+
+    def steps(self) -> int:
+        """Stretches of an epoch."""
+        return (len(self._streams) - 1) // self._settings.batches.stretch - 1
+
+    def batches(self, epoch: int, seed: int) -> Iterator[Batch]:
+        """(tokens, next tokens, whether the text begins) [time, stream], in the text's order."""
+        stretch = self._settings.batches.stretch
+        random = torch.Generator().manual_seed(1_000_003 * seed + epoch)
+        offset = int(torch.randint(stretch, (), generator=random))
+        for index in range(self.steps()):
+            start = offset + index * stretch
+            part = self._streams[start : start + stretch + 1]
+            yield part[:-1], part[1:], torch.tensor(index == 0)
+
+    def loss(self, net: nn.Module, batch: Batch, teacher: nn.Module | None) -> Tensor:
+        """Cross-entropy, with a teacher partly against its probabilities."""
+        tokens, targets, begins = batch
+        logits = self._read(net, tokens, bool(begins))
+        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        if teacher is None:
+            return loss
+        with torch.no_grad():
+            wanted = self._read(teacher, tokens, bool(begins)).softmax(-1)
+        distance = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(0, 1))
+        share = self._settings.loss.teacher
+        return (1 - share) * loss + share * distance
+
+    def evaluate(self, net: nn.Module, split: str) -> Quality:
+        """Scores of the whole text, in parallel streams with the state carried."""
+        net.eval()
+        text = streams(self._text(split), SCORED_STREAMS)
+        total, states = 0.0, None
+        with torch.no_grad():
+            for start in range(0, len(text) - 1, SCORED_STRETCH):
+                tokens = text[start : start + SCORED_STRETCH]
+                targets = text[start + 1 : start + 1 + SCORED_STRETCH]
+                logits, states = net(tokens[: len(targets)], states)
+                total += float(
+                    F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+                )
+        loss = total / ((len(text) - 1) * SCORED_STREAMS)
+        ppl = math.exp(loss)
+        return Quality(
+            "score", {"score": -ppl, "ppl": ppl, "loss": loss, "bits": loss / math.log(2)}
+        )
+
+    def evaluate_deployed(self, model: Any, split: str) -> Quality:
+        """There is no bundle to be evaluated."""
+        raise FieldwrenError("a language model has no bundle form")
+
+    def temperature(self, model: Any) -> float:
+        """Nothing is calibrated."""
+        return 1.0
+
+    def final_split(self) -> str:
+        """The test text."""
+        return "test"
+
+    def deploy(self, net: nn.Module) -> Deployed:
+        """The device knows classifiers and enhancers only; `one_step` is what can be exported."""
+        raise FieldwrenError("a language model has no bundle form")
+
+    def one_step(self, net: nn.Module) -> dict[str, OneStep]:
+        """The network for one word at a time, with its states by name."""
+        assert isinstance(net, LanguageModel)
+        step = Step(net).eval()
+        names = list(step.widths)
+        states = [torch.zeros(1, width) for width in step.widths.values()]
+        examples = []
+        for token in self.example()[:, 0]:
+            inputs = [token.float().view(1, 1), *states]
+            examples.append({n: v.numpy() for n, v in zip(("word", *names), inputs, strict=True)})
+            with torch.no_grad():
+                _, *states = step(*inputs)
+        made = OneStep(
+            net=step,
+            inputs={"word": "number of the word"} | {n: "state before the word" for n in names},
+            outputs={"logits": "of the next word"} | {n: "state after the word" for n in names},
+            examples=examples,
+        )
+        return {"step": made}
+
+    def _read(self, net: nn.Module, tokens: Tensor, begins: bool) -> Tensor:
+        """Logits of a stretch, from where this network is in the text."""
+        before = None if begins else self._carried.get(net)
+        logits, states = net(tokens, before)
+        self._carried[net] = tuple(tuple(part.detach() for part in state) for state in states)
+        found: Tensor = logits.float()
+        return found
+
+    def _text(self, split: str) -> Tensor:
+        return self._corpus.numbers(split)
+
+    @cached_property
+    def _streams(self) -> Tensor:
+        return streams(self._text("train"), self._settings.batches.streams)

@@ -1,0 +1,167 @@
+"""Matrices of recurrent layers in the form in which they are stored: dense, gathered, low rank.
+
+    W[:, columns] = factors[0] · factors[1] · …        all other columns are zero
+
+    factors, columns      stored values
+    [W],    none          rows · inputs          dense
+    [W],    k             rows · k               gather + dense: exact where the others are zero
+    [L, R], none or k     rank · (rows + k)      low rank, with or without a gather before it
+
+A `Projection` stacks the matrices of a layer's gates: as many as gates, or one for all of them,
+which then share its columns and its right factor (packed).
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Matrix(nn.Module):
+    """One matrix [rows, inputs].
+
+    Args:
+        inputs: width of the vectors it is multiplied with.
+        factors: [rows, k], or [rows, rank] and [rank, k].
+        columns: the k inputs it reads, ascending; None: all of them.
+    """
+
+    columns: Tensor | None
+
+    def __init__(
+        self, inputs: int, factors: Sequence[Tensor], columns: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.factors = nn.ParameterList(factors)
+        self.register_buffer("columns", columns)
+
+    @property
+    def rows(self) -> int:
+        """Length of the result."""
+        return int(self.factors[0].shape[0])
+
+    @property
+    def kept(self) -> int | None:
+        """How many inputs are read; None: all, without a gather."""
+        return None if self.columns is None else len(self.columns)
+
+    @property
+    def rank(self) -> int | None:
+        """None: stored whole."""
+        return int(self.factors[0].shape[1]) if len(self.factors) > 1 else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[…, inputs] → […, rows], as deployed."""
+        if self.columns is not None:
+            x = x.index_select(-1, self.columns)
+        for factor in reversed(list(self.factors)):
+            x = F.linear(x, factor)
+        return x
+
+    def dense(self) -> Tensor:
+        """[rows, inputs], differentiable."""
+        value: Tensor = self.factors[0]
+        for factor in list(self.factors)[1:]:
+            value = value @ factor
+        if self.columns is None:
+            return value
+        return value.new_zeros(len(value), self.inputs).index_copy(1, self.columns, value)
+
+
+class Projection(nn.Module):
+    """The stacked matrices [groups · rows, inputs] of one side of a layer.
+
+    `gate`, while strategies are learned or influence is measured, gives what the weights are
+    multiplied with: [groups, 1, inputs] for columns, [groups, rows, inputs] for each weight.
+    """
+
+    def __init__(self, groups: int, matrices: Sequence[Matrix]) -> None:
+        super().__init__()
+        self.groups = groups
+        self.matrices = nn.ModuleList(matrices)
+        self.gate: Callable[[], Tensor] | None = None
+
+    @classmethod
+    def fresh(cls, groups: int, rows: int, inputs: int, spread: float) -> "Projection":
+        """Dense, uniform in ±spread."""
+        weight = torch.empty(groups * rows, inputs).uniform_(-spread, spread)
+        return cls(groups, [Matrix(inputs, [weight])])
+
+    @property
+    def parts(self) -> list[Matrix]:
+        """The matrices, in order of their rows."""
+        return [matrix for matrix in self.matrices if isinstance(matrix, Matrix)]
+
+    @property
+    def inputs(self) -> int:
+        """Width of the vectors it is multiplied with."""
+        return self.parts[0].inputs
+
+    @property
+    def rows(self) -> int:
+        """Of one group."""
+        return sum(matrix.rows for matrix in self.parts) // self.groups
+
+    def store(self, matrices: Sequence[Matrix]) -> None:
+        """Keep the same rows in other forms."""
+        self.matrices = nn.ModuleList(matrices)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[…, inputs] → […, groups · rows]."""
+        if self.gate is not None:
+            return F.linear(x, self.dense())
+        return torch.cat([matrix(x) for matrix in self.parts], -1)
+
+    def dense(self) -> Tensor:
+        """[groups · rows, inputs], differentiable."""
+        value = torch.cat([matrix.dense() for matrix in self.parts])
+        if self.gate is None:
+            return value
+        grouped = value.view(self.groups, -1, self.inputs) * self.gate()
+        return grouped.flatten(0, 1)
+
+
+class Map(nn.Module):
+    """A linear layer whose matrix is a Projection of one group."""
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
+        super().__init__()
+        self.x = Projection.fresh(1, outputs, inputs, inputs**-0.5)
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[…, inputs] → […, outputs]."""
+        y: Tensor = self.x(x)
+        return y if self.bias is None else y + self.bias
+
+
+class Table(nn.Module):
+    """Tied embedding: one matrix [words, size] gives a word's vector and scores words.
+
+    Stored whole or as two factors; either way it is there once.
+    """
+
+    def __init__(self, words: int, size: int, spread: float = 0.1) -> None:
+        super().__init__()
+        self.x = Projection.fresh(1, words, size, spread)
+        self.bias = nn.Parameter(torch.zeros(words))
+
+    @property
+    def words(self) -> int:
+        """Size of the vocabulary."""
+        return self.x.rows
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """int64 […] → […, size]."""
+        factors = list(self.x.parts[0].factors)
+        vector = F.embedding(tokens, factors[0])
+        for factor in factors[1:]:
+            vector = vector @ factor
+        return vector
+
+    def scores(self, vector: Tensor) -> Tensor:
+        """[…, size] → logits […, words]."""
+        logits: Tensor = self.x(vector) + self.bias
+        return logits

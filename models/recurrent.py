@@ -1,0 +1,149 @@
+"""LSTM and GRU layers with explicit state, whose matrices may be stored in any form.
+
+    LSTM  i, f, g, o = W_x x + W_h h + b      c ← σ(f)·c + σ(i)·tanh(g)     h ← σ(o)·tanh(c)
+    GRU   r, z = W_x x + W_h h + b            n = tanh(W_xn x + b_n + σ(r)·(W_hn h + d))
+                                              h ← (1 − σ(z))·n + σ(z)·h
+
+Gate order is torch's. torch keeps two biases where one does; only GRU's d is a second one.
+
+Two ways lead through a layer. `step` is what is deployed: one input vector, the matrices as they
+are stored. A sequence in training goes through torch's fused kernel with the matrices multiplied
+out, which is twice as fast on a CPU and the same function; in evaluation it goes step by step.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.projections import Projection
+
+State = tuple[Tensor, ...]  # LSTM: h, c; GRU: h; each [batch, units]
+GATES = {"lstm": 4, "gru": 3}
+
+
+class Recurrent(nn.Module):
+    """One layer, one direction.
+
+    Args:
+        weight_drop: share of W_h's weights that are dropped in a training pass (DropConnect).
+    """
+
+    def __init__(
+        self, kind: Literal["lstm", "gru"], inputs: int, units: int, weight_drop: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.kind, self.weight_drop = kind, weight_drop
+        gates, spread = GATES[kind], units**-0.5
+        self.x = Projection.fresh(gates, units, inputs, spread)
+        self.h = Projection.fresh(gates, units, units, spread)
+        self.bias = nn.Parameter(torch.zeros(gates * units))
+        self.candidate = nn.Parameter(torch.zeros(units)) if kind == "gru" else None
+
+    @property
+    def inputs(self) -> int:
+        """Width of the input."""
+        return self.x.inputs
+
+    @property
+    def units(self) -> int:
+        """Width of the output."""
+        return self.h.inputs
+
+    def start(self, like: Tensor, batch: int) -> State:
+        """Zeros, of the type and place of another tensor."""
+        count = 2 if self.kind == "lstm" else 1
+        return tuple(like.new_zeros(batch, self.units) for _ in range(count))
+
+    def step(self, x: Tensor, state: State) -> State:
+        """x [batch, inputs] → the new state; its first part is the output."""
+        return self._cell(self.x(x), state)
+
+    def forward(self, sequence: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """[time, batch, inputs] → [time, batch, units] and the last state."""
+        state = self.start(sequence, sequence.shape[1]) if state is None else state
+        if self.training:
+            return self._fused(sequence, state)
+        outputs = []
+        for projected in self.x(sequence):
+            state = self._cell(projected, state)
+            outputs.append(state[0])
+        return torch.stack(outputs), state
+
+    def _cell(self, projected: Tensor, state: State) -> State:
+        if self.kind == "lstm":
+            h, c = state
+            i, f, g, o = (projected + self.h(h) + self.bias).chunk(4, -1)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            return torch.sigmoid(o) * torch.tanh(c), c
+        (h,) = state
+        x_r, x_z, x_n = (projected + self.bias).chunk(3, -1)
+        h_r, h_z, h_n = self.h(h).chunk(3, -1)
+        n = torch.tanh(x_n + torch.sigmoid(x_r + h_r) * (h_n + self.candidate))
+        z = torch.sigmoid(x_z + h_z)
+        return (n + z * (h - n),)
+
+    def _fused(self, sequence: Tensor, state: State) -> tuple[Tensor, State]:
+        w_h = F.dropout(self.h.dense(), self.weight_drop, self.training)
+        second = torch.zeros_like(self.bias)
+        if self.candidate is not None:
+            second = torch.cat((second[: -self.units], self.candidate))
+        weights = [self.x.dense(), w_h, self.bias, second]
+        options = (True, 1, 0.0, self.training, False, False)
+        if self.kind == "lstm":
+            output, h, c = torch.lstm(sequence, [part[None] for part in state], weights, *options)
+            return output, (h[0], c[0])
+        output, h = torch.gru(sequence, state[0][None], weights, *options)
+        return output, (h[0],)
+
+
+class Stack(nn.Module):
+    """Layers one after the other, called as nn.LSTM or nn.GRU is.
+
+    Args:
+        dropout: between layers, in training.
+    """
+
+    def __init__(self, layers: list[Recurrent], dropout: float, batch_first: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.dropout, self.batch_first = dropout, batch_first
+
+    def forward(
+        self, sequence: Tensor, state: Tensor | State | None = None
+    ) -> tuple[Tensor, Tensor | State]:
+        """[time, batch, inputs] (or batch first) → outputs, states [layer, batch, widest].
+
+        Layers that lost units fill their part of the states with zeros.
+        """
+        x = sequence.transpose(0, 1) if self.batch_first else sequence
+        given = (state,) if isinstance(state, Tensor) else state
+        ends: list[State] = []
+        layers = [layer for layer in self.layers if isinstance(layer, Recurrent)]
+        for index, layer in enumerate(layers):
+            own = None
+            if given is not None:
+                own = tuple(part[index][:, : layer.units].contiguous() for part in given)
+            x, end = layer(F.dropout(x, self.dropout, self.training) if index else x, own)
+            ends.append(end)
+        widest = max(layer.units for layer in layers)
+        filled = ([F.pad(part, (0, widest - part.shape[1])) for part in end] for end in ends)
+        joined = tuple(torch.stack(parts) for parts in zip(*filled, strict=True))
+        x = x.transpose(0, 1) if self.batch_first else x
+        return x, joined if len(joined) > 1 else joined[0]
+
+
+class Cell(nn.Module):
+    """One layer, called as nn.LSTMCell or nn.GRUCell is."""
+
+    def __init__(self, layer: Recurrent) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor, state: Tensor | State | None = None) -> Tensor | State:
+        """[batch, inputs] → h, c (LSTM) or h (GRU)."""
+        given = (state,) if isinstance(state, Tensor) else state
+        _, end = self.layer(x[None], given)
+        own: Tensor | State = end if len(end) > 1 else end[0]
+        return own
