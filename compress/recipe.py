@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator
 
 from compress import tasks
-from compress.steps import Quantize, Schedule, Step
+from compress.steps import Qat, Quantize, Schedule, Step
 from device.errors import BadInputError
 from device.manifest import Frozen
 
@@ -56,6 +56,9 @@ class Recipe(Frozen):
     def _quantize_last(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
         if any(isinstance(step, Quantize) for step in steps[:-1]):
             raise ValueError("quantize must be the last step")
+        kinds = [type(step) for step in steps]
+        if Qat in kinds and any(kind is not Quantize for kind in kinds[kinds.index(Qat) + 1 :]):
+            raise ValueError("only quantize may follow qat: a change would undo what it learned")
         return steps
 
 

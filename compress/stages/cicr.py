@@ -18,9 +18,9 @@ from torch import nn
 from compress import cicr, count, prune, store
 from compress.stages import prune as removal
 from compress.stages.base import Context, Outcome, cut
+from compress.stages.tuning import tune
 from compress.statistics import Calibration
 from compress.steps import Cicr
-from compress.train import fit
 from compress.workers import HERE, Shared
 from device.errors import FieldwrenError
 
@@ -162,14 +162,13 @@ def made(setting: Shared[Setting], job: Job) -> None:
     started = time.perf_counter()
     candidate = copy.deepcopy(setting.get().net)
     error = removal.checked(context, candidate, job.plan)
-    log = fit(
-        context.task,
+    log = tune(
+        context,
         candidate,
         step.finetune,
+        place.folder.name,
         seed=context.seed + job.attempt * SEED_STRIDE,
         checkpoint=place.checkpoint,
-        label=place.folder.name,
-        teacher=context.teacher if step.finetune.distil else None,
     )
     quality = context.task.evaluate(candidate, "validation")
     record = store.Record(

@@ -5,8 +5,8 @@ from torch import nn
 from compress import count, infcp, prune
 from compress.stages import prune as removal
 from compress.stages.base import Context, Outcome, cut
+from compress.stages.tuning import tune
 from compress.steps import InfCp, Prune
-from compress.train import fit
 
 rebuild = cut
 
@@ -27,16 +27,7 @@ def run(context: Context, net: nn.Module, step: InfCp) -> Outcome:
         lambda candidate: count.macs(candidate, context.example),
     )
     gates = infcp.Gates(net, context.example, budget, step, step.epochs * context.task.steps())
-    log = fit(
-        context.task,
-        net,
-        step,
-        seed=context.seed,
-        checkpoint=context.checkpoint,
-        label="inf-cp",
-        teacher=context.teacher if step.distil else None,
-        companion=gates,
-    )
+    log = tune(context, net, step, "inf-cp", companion=gates)
     plan = gates.plan()
     gates.fold()
     error = removal.checked(context, net, plan)

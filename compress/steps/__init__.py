@@ -8,23 +8,26 @@ from typing import Annotated
 
 from pydantic import Field
 
-from compress.steps.base import Budget, Schedule, Tuning
+from compress.steps.base import Budget, Distil, Schedule, Tuning
 from compress.steps.cicr import Cicr
 from compress.steps.finetune import Finetune
 from compress.steps.infcp import InfCp
 from compress.steps.prune import Prune
+from compress.steps.qat import Qat
 from compress.steps.quantize import Quantize
 
-Change = Prune | InfCp | Cicr | Finetune
+Change = Prune | InfCp | Cicr | Finetune | Qat
 Step = Annotated[Change | Quantize, Field(discriminator="kind")]
 
 __all__ = [
     "Budget",
     "Change",
     "Cicr",
+    "Distil",
     "Finetune",
     "InfCp",
     "Prune",
+    "Qat",
     "Quantize",
     "Schedule",
     "Step",

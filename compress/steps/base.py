@@ -23,10 +23,26 @@ class Schedule(Frozen):
     channels_last: bool = True
 
 
-class Tuning(Schedule):
-    """Further training, on request with the baseline as the teacher."""
+class Distil(Frozen):
+    """Whom a network learns from beside the data, and which layers; weights of the answers are in
+    the task's [loss]."""
 
-    distil: bool = False
+    teacher: str = Field("baseline", description='"baseline", a bundle, a .tflite or an .onnx file')
+    labels: str | None = Field(None, description="of a .tflite classifier: a file, one a line")
+    hints: dict[str, str] = Field(
+        {}, description="FitNets: the network's layer = the baseline's layer"
+    )
+    hint_weight: float = Field(1.0, gt=0)
+    hint_lr: float = Field(1e-3, gt=0, description="of the regressors, Adam")
+    attention: dict[str, str] = Field({}, description="attention transfer: layers as in hints")
+    attention_weight: float = Field(1000.0, gt=0)
+    cache: str | None = Field(None, description="folder where a file's answers are kept")
+
+
+class Tuning(Schedule):
+    """Further training, on request with a teacher: true means the baseline."""
+
+    distil: bool | Distil = False
 
 
 class Budget(Frozen):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from compress import calibration, cifar, images
 from compress.augment import Augment, Shift, view
+from compress.distillation import logits as distillation
 from compress.networks import Network
 from compress.task import Batch, Deployed, Quality
 from compress.tasks import locate
@@ -130,23 +131,18 @@ class Birds:
         pixels, labels = batch
         logits = net(pixels)
         table = self.settings.loss
-        hard = F.cross_entropy(logits, labels, label_smoothing=table.smoothing)
         if teacher is None:
-            return hard
+            return F.cross_entropy(logits, labels, label_smoothing=table.smoothing)
         with torch.no_grad():
             answers = teacher(pixels)
-        T = table.temperature
-        soft = (
-            T
-            * T
-            * F.kl_div(
-                F.log_softmax(logits / T, 1),
-                F.log_softmax(answers / T, 1),
-                log_target=True,
-                reduction="batchmean",
-            )
+        return distillation.loss(
+            logits,
+            labels,
+            answers,
+            weight=table.distil,
+            temperature=table.temperature,
+            smoothing=table.smoothing,
         )
-        return (1 - table.distil) * hard + table.distil * soft
 
     def evaluate(self, net: nn.Module, split: str) -> Quality:
         parts = self._parts(split)

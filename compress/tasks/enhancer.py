@@ -11,6 +11,7 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from compress import speech, speech_metrics
+from compress.distillation import enhancement
 from compress.mixing import Mixer, Mixing
 from compress.spectra import BEST_DB, FrontEnd, compressed_distance, si_sdr
 from compress.speech_sets import Score, Sources, SpeechSets, own
@@ -149,8 +150,12 @@ class Enhancer:
         distance = compressed_distance(masked, self._end.analyse(target / level))
         loss = loss + self._settings.loss.spectrum * distance
         if teacher is not None:
-            with torch.no_grad():
-                wanted, _ = self._enhanced(teacher, spectrum, noisy.shape[1])
+            wanted = enhancement.spectrum(
+                teacher,
+                noisy,
+                lambda mask: self._enhanced(mask, spectrum, noisy.shape[1])[0],
+                self._end.analyse,
+            )
             distance = compressed_distance(masked, wanted / level[..., None])
             loss = loss + self._settings.loss.teacher * distance
         return loss

@@ -1,0 +1,128 @@
+"""Distillation: a network learns from another, its answers and what goes on inside.
+
+logits       softened answers of a classifier           hints      FitNets
+enhancement  masks and sounds of an enhancer            attention  attention transfer
+teachers     frozen teachers from files                 cache      their answers on disk
+
+`guided` turns a step's `distil` into what a training loop takes: a teacher and a companion.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compress.distillation import teachers
+from compress.distillation.attention import Attention
+from compress.distillation.cache import Cached
+from compress.distillation.hints import Hints
+from compress.steps.base import Distil
+from compress.task import Deployed, Task
+from compress.train import Companion
+from device import bundle, files
+from device.errors import BadInputError
+
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True)
+class Guide:
+    """What `compress.train.fit` gets for a step."""
+
+    teacher: nn.Module | None
+    companion: Companion | None
+
+
+class Together:
+    """Several companions as one."""
+
+    def __init__(self, companions: Sequence[Companion]) -> None:
+        self.companions = tuple(companions)
+
+    def to(self, device: torch.device) -> "Together":
+        for companion in self.companions:
+            companion.to(device)
+        return self
+
+    def loss(self) -> Tensor:
+        """The sum of their losses."""
+        return torch.stack([companion.loss() for companion in self.companions]).sum()
+
+    def step(self) -> None:
+        for companion in self.companions:
+            companion.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {str(i): companion.state_dict() for i, companion in enumerate(self.companions)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for index, companion in enumerate(self.companions):
+            companion.load_state_dict(state[str(index)])
+
+
+@contextmanager
+def guided(
+    distil: bool | Distil,
+    net: nn.Module,
+    task: Task,
+    baseline: nn.Module | None,
+    example: Tensor,
+    own: Companion | None = None,
+) -> Iterator[Guide]:
+    """The teacher and the companions of one training; hooks go when it is over.
+
+    `own` is a companion the training has anyway.
+
+    Raises:
+        BadInputError: no such teacher, layers that are not there, or a look into a file.
+    """
+    if distil is False:
+        yield Guide(None, own)
+        return
+    table = Distil() if distil is True else distil
+    teacher = baseline if table.teacher == BASELINE else _from_file(table, net, task)
+    inside: list[Hints | Attention] = []
+    try:
+        if (table.hints or table.attention) and table.teacher != BASELINE:
+            raise BadInputError(
+                f"distil.teacher: {table.teacher} is a file, and hints and attention look inside "
+                'a network: only "baseline" can teach them'
+            )
+        if teacher is not None and table.hints:
+            inside.append(
+                Hints(
+                    net,
+                    teacher,
+                    table.hints,
+                    weight=table.hint_weight,
+                    lr=table.hint_lr,
+                    example=example,
+                )
+            )
+        if teacher is not None and table.attention:
+            inside.append(Attention(net, teacher, table.attention, weight=table.attention_weight))
+        companions = [*([own] if own else []), *inside]
+        yield Guide(teacher, Together(companions) if companions else None)
+    finally:
+        for companion in inside:
+            companion.close()
+
+
+def _from_file(table: Distil, net: nn.Module, task: Task) -> nn.Module:
+    path = Path(table.teacher).expanduser()
+    labels = None if table.labels is None else Path(table.labels).expanduser()
+    student = task.deploy(net)
+    if not isinstance(student, Deployed):
+        raise BadInputError(f"{path}: this task learns from its own baseline only")
+    teacher = teachers.load(path, labels, student)
+    if table.cache is None:
+        return teacher
+    model = path / bundle.MODEL if path.is_dir() else path
+    asked = f"{student.labels} {student.preprocessing}"  # answers are in the student's terms
+    name = f"{files.sha256(model)[:16]}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}.sqlite"
+    return Cached(teacher, Path(table.cache).expanduser() / name)

@@ -1,0 +1,66 @@
+"""Attention transfer: the student learns where the teacher's maps are large.
+
+S. Zagoruyko, N. Komodakis, "Paying More Attention to Attention", ICLR 2017, equation 2, with the
+mean of their published code in place of the norm.
+
+    Q = Σ_c A_c²                                  attention map [positions] of one layer's output A
+    Loss = task's loss + β·Σ_pairs mean( (Q_S/‖Q_S‖₂ − Q_T/‖Q_T‖₂)² )
+
+A map has no channels, so student and teacher may have any number of them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from compress.distillation.taps import Taps, like
+
+
+def attention(maps: Tensor) -> Tensor:
+    """Q/‖Q‖₂ of maps [batch, channels, …] → [batch, positions]."""
+    return F.normalize(maps.square().sum(1).flatten(1))
+
+
+class Attention:
+    """A companion of the student's training (compress/train.py) that has nothing to learn.
+
+    Args:
+        pairs: the student's layer → the teacher's.
+        weight: β.
+    """
+
+    def __init__(
+        self, student: nn.Module, teacher: nn.Module, pairs: Mapping[str, str], *, weight: float
+    ) -> None:
+        self.pairs, self.weight = dict(pairs), weight
+        self.student = Taps(student, pairs.keys(), learning=True)
+        self.teacher = Taps(teacher, pairs.values(), learning=False)
+
+    def to(self, device: torch.device) -> "Attention":
+        return self
+
+    def loss(self) -> Tensor:
+        """β·Σ mean squared difference of the newest batch's maps."""
+        found = []
+        for own, other in self.pairs.items():
+            s = self.student[own].float()
+            t = like(self.teacher[other], s)
+            found.append((attention(s) - attention(t)).square().mean())
+        return self.weight * torch.stack(found).sum()
+
+    def step(self) -> None:
+        """No parameters move."""
+
+    def close(self) -> None:
+        """Take the hooks away."""
+        self.student.close()
+        self.teacher.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""

@@ -1,0 +1,62 @@
+"""Hooks that keep what named layers put out, so that two networks can be compared inside."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from device.errors import BadInputError, FieldwrenError
+
+
+class Taps:
+    """Outputs of some layers in the newest pass.
+
+    Args:
+        net: the network; its outputs are kept with their gradients where there are any.
+        names: its layers.
+        learning: keep only passes that can be learned from, not those that score.
+
+    Raises:
+        BadInputError: a layer is not there.
+    """
+
+    def __init__(self, net: nn.Module, names: Iterable[str], *, learning: bool) -> None:
+        self.outputs: dict[str, Tensor] = {}
+        modules = dict(net.named_modules())
+        missing = [name for name in names if name not in modules]
+        if missing:
+            some = ", ".join(name for name in modules if name)[:200]
+            raise BadInputError(f"{type(net).__name__} has no layer {missing[0]!r}; it has {some}…")
+        self._handles = [
+            modules[name].register_forward_hook(self._hook(name, learning)) for name in names
+        ]
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.outputs:
+            raise FieldwrenError(
+                f"layer {name} is not called by itself in this training: name one inside it"
+            )
+        return self.outputs[name]
+
+    def close(self) -> None:
+        """Take the hooks away."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _hook(self, name: str, learning: bool) -> Callable[[nn.Module, Any, Tensor], None]:
+        def keep(_layer: nn.Module, _inputs: Any, output: Tensor) -> None:
+            if not learning or torch.is_grad_enabled():
+                self.outputs[name] = output
+
+        return keep
+
+
+def like(teacher: Tensor, student: Tensor) -> Tensor:
+    """The teacher's maps averaged to the student's spatial size; float32, without gradient."""
+    teacher = teacher.detach().float()
+    if teacher.shape[2:] == student.shape[2:]:
+        return teacher
+    if teacher.ndim == 4:
+        return nn.functional.adaptive_avg_pool2d(teacher, student.shape[2:])
+    return nn.functional.adaptive_avg_pool1d(teacher, student.shape[2])

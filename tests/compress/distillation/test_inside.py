@@ -1,0 +1,118 @@
+"""Hints and attention: formulas by hand, gradients that reach the student, hooks that go away."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from compress.distillation import guided
+from compress.distillation.attention import Attention, attention
+from compress.distillation.hints import Hints
+from compress.steps import Distil
+from device.errors import BadInputError, FieldwrenError
+from models.resnet import ResNet
+from tests.compress import shapes
+
+PAIRS = {"blocks.1": "blocks.1", "blocks.2": "blocks.2"}
+
+
+def _pair() -> tuple[nn.Module, nn.Module, torch.Tensor]:
+    torch.manual_seed(0)
+    return ResNet(8, 3, 8), ResNet(8, 3, 16).eval(), torch.randn(2, 3, 16, 16)
+
+
+def _inside(net: nn.Module, name: str, x: torch.Tensor) -> torch.Tensor:
+    """A layer's output without hooks: the network is cut behind it."""
+    assert isinstance(net, ResNet)
+    y = net.stem(x)
+    for index, block in enumerate(net.blocks):
+        y = block(y)
+        if name == f"blocks.{index}":
+            break
+    return y
+
+
+def test_hints_by_hand_and_learned() -> None:
+    student, teacher, x = _pair()
+    hints = Hints(student, teacher, PAIRS, weight=2.0, lr=1e-2, example=x[:1])
+    with torch.no_grad():
+        teacher(x)
+    student(x)
+    loss = hints.loss()
+    expected = 0.0
+    for regressor, (own, other) in zip(hints.regressors, PAIRS.items(), strict=True):
+        s, t = _inside(student, own, x), _inside(teacher, other, x)
+        expected += 2.0 * float((regressor(s) - t).square().mean())
+    assert float(loss) == pytest.approx(expected, rel=1e-4)
+    loss.backward()
+    assert student.get_submodule("stem.conv").weight.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    before = copy.deepcopy(hints.state_dict())
+    hints.step()
+    assert not torch.equal(hints.regressors[0].weight, before["regressors.0.weight"])
+    first = float(loss)
+    for _ in range(30):
+        student(x)
+        hints.loss().backward()
+        hints.step()
+    student(x)
+    assert float(hints.loss()) < 0.9 * first  # regressors alone come nearer
+    other = Hints(student, teacher, PAIRS, weight=2.0, lr=1e-2, example=x[:1])
+    other.load_state_dict(hints.state_dict())
+    torch.testing.assert_close(other.regressors[1].weight, hints.regressors[1].weight)
+    assert other.optimizer.state_dict()["state"][0]["step"] == 31
+
+
+def test_attention_by_hand() -> None:
+    student, teacher, x = _pair()
+    method = Attention(student, teacher, {"blocks.0": "blocks.1"}, weight=10.0)
+    with torch.no_grad():
+        teacher(x)
+    student(x)
+    loss = method.loss()
+    loss.backward()
+    assert student.get_submodule("stem.conv").weight.grad.abs().sum() > 0
+    s = _inside(student, "blocks.0", x)
+    t = F.avg_pool2d(_inside(teacher, "blocks.1", x), 1)  # half the size of the student's
+    t = F.adaptive_avg_pool2d(t, s.shape[2:])
+    expected = 0.0
+    for one, other in zip(s.detach(), t.detach(), strict=True):
+        maps = [(a**2).sum(0).flatten() for a in (one, other)]
+        q = [m / m.square().sum().sqrt() for m in maps]
+        expected += float((q[0] - q[1]).square().mean()) / len(x)
+    assert float(loss) == pytest.approx(10 * expected, rel=1e-4)
+
+
+def test_attention_knows_places_not_channels() -> None:
+    maps = torch.randn(2, 6, 4, 4)
+    torch.testing.assert_close(attention(maps), attention(3 * maps[:, [5, 3, 1, 0, 2, 4]]))
+
+
+def test_scoring_leaves_no_trace_and_hooks_go(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    shapes.make_folder(tmp_path / "shapes")
+    task = shapes.make_task(tmp_path, shapes.write_recipe(tmp_path / "shapes.toml"))
+    student, teacher, x = _pair()
+    table = Distil(hints=PAIRS, attention={"blocks.0": "blocks.0"})
+    with guided(table, student, task, teacher, x[:1]) as guide:
+        assert guide.teacher is teacher and guide.companion is not None
+        with torch.no_grad():
+            student(x)
+        with pytest.raises(FieldwrenError, match=r"blocks\.1 is not called"):
+            guide.companion.loss()
+        student(x)
+        with torch.no_grad():
+            teacher(x)
+        assert float(guide.companion.loss()) > 0
+    assert not any(module._forward_hooks for net in (student, teacher) for module in net.modules())
+    with guided(True, student, task, teacher, x[:1]) as guide:
+        assert guide.teacher is teacher and guide.companion is None
+    with guided(False, student, task, teacher, x[:1]) as guide:
+        assert guide.teacher is None
+
+
+def test_a_layer_that_is_not_there_is_named() -> None:
+    student, teacher, x = _pair()
+    with pytest.raises(BadInputError, match=r"ResNet has no layer 'blocks\.9'; it has stem"):
+        Hints(student, teacher, {"blocks.9": "blocks.1"}, weight=1, lr=1, example=x[:1])

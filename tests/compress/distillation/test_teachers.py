@@ -1,0 +1,207 @@
+"""Teachers from files: they see the student's pictures and answer with the student's labels."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from compress.distillation import Cached, enhancement, guided, teachers
+from compress.steps import Distil
+from compress.task import Deployed
+from device import bundle
+from device.errors import BadInputError
+from device.manifest import ImageInput, SpectrumInput
+from tests.compress import shapes
+
+FRONT = ImageInput(height=32, width=32, mean=(127, 127, 127), std=(64, 64, 64))
+
+
+def _student(labels: tuple[str, ...], front: ImageInput | SpectrumInput = FRONT) -> Deployed:
+    return Deployed(
+        net=nn.Identity(),
+        inputs={},
+        outputs={},
+        states=(),
+        preprocessing=front,
+        examples=[],
+        labels=labels,
+    )
+
+
+def _pictures(front: ImageInput) -> torch.Tensor:
+    pixels = torch.zeros(3, 3, 32, 32)
+    for index in range(3):
+        pixels[index, index] = 255.0  # red, green, blue
+    return (pixels - front.mean[0]) / front.std[0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Anna_Hummingbird", "Calypte anna (Anna's Hummingbird)"),
+        ("American_Three_toed_Woodpecker", "Picoides dorsalis (American Three-toed Woodpecker)"),
+        ("background", "background"),
+    ],
+)
+def test_names_of_a_species_meet(one: str, other: str) -> None:
+    assert teachers.plain(one) == teachers.plain(other)
+
+
+def test_a_bundle_answers_in_the_students_order(classifier: Path) -> None:
+    own = bundle.read(classifier).labels
+    order = tuple(reversed(own))
+    teacher = teachers.load(classifier, None, _student((*order, "Unknown_Bird")))
+    answers = teacher(_pictures(FRONT))
+    assert answers.shape == (3, len(own) + 1)
+    assert bool((answers[:, -1] == -torch.inf).all())
+    model = bundle.load(classifier)
+    front = model.bundle.manifest.preprocessing
+    assert isinstance(front, ImageInput)
+    for index in range(3):
+        pixels = np.zeros((1, front.height, front.width, 3), np.float32)
+        pixels[..., index] = 255
+        expected = model({"image": (pixels - np.float32(front.mean)) / np.float32(front.std)})
+        np.testing.assert_allclose(
+            answers[index, :-1].numpy(), expected["logits"][0, ::-1], rtol=1e-3, atol=1e-3
+        )
+
+
+def test_a_teacher_of_other_things_is_refused(classifier: Path, enhancer: Path) -> None:
+    with pytest.raises(BadInputError, match="knows none of the student's labels"):
+        teachers.load(classifier, None, _student(("Dodo",)))
+    with pytest.raises(BadInputError, match="not a teacher for this task"):
+        teachers.load(enhancer, None, _student(("Dodo",)))
+    with pytest.raises(BadInputError, match="no such teacher"):
+        teachers.load(classifier / "nothing.onnx", None, _student(("Dodo",)))
+    with pytest.raises(BadInputError, match="needs labels"):
+        teachers.load(classifier / bundle.MODEL, None, _student(("Dodo",)))
+    with pytest.raises(BadInputError, match="takes uint8 pixels"):
+        labels = classifier / bundle.LABELS
+        teachers.load(classifier / bundle.MODEL, labels, _student(bundle.read(classifier).labels))
+
+
+def test_nobody_looks_into_a_file(classifier: Path, tmp_path: Path) -> None:
+    shapes.make_folder(tmp_path / "shapes")
+    task = shapes.make_task(tmp_path, shapes.write_recipe(tmp_path / "shapes.toml"))
+    task.labels = bundle.read(classifier).labels
+    table = Distil(teacher=str(classifier), attention={"stem": "stem"})
+    net = task.build()
+    with (
+        pytest.raises(BadInputError, match="is a file"),
+        guided(table, net, task, None, task.example()),
+    ):
+        pass
+
+
+def test_an_enhancer_bundle_teaches_by_sound(enhancer: Path) -> None:
+    front = bundle.read(enhancer).manifest.preprocessing
+    teacher = teachers.load(enhancer, None, _student((), front))
+    noisy = 0.1 * torch.randn(2, 4000, generator=torch.Generator().manual_seed(0))
+    sound = teacher(noisy)
+    assert sound.shape == noisy.shape
+    wanted = enhancement.spectrum(
+        teacher,
+        noisy,
+        lambda _: pytest.fail("no mask"),
+        lambda x: torch.stft(x, 512, 256, window=torch.hann_window(512), return_complex=True),
+    )
+    assert wanted.shape[0] == 2 and bool(torch.isfinite(wanted.abs()).all())
+
+
+def test_a_foreign_level_is_undone() -> None:
+    speech = torch.randn(2, 1000)
+    mixture = speech + 0.1 * torch.randn(2, 1000)
+    for scale in (0.01, 300.0):
+        got = enhancement.at_level(scale * speech, mixture)
+        torch.testing.assert_close(got, speech, rtol=0.05, atol=0.05)
+    assert bool((enhancement.at_level(torch.zeros(2, 1000), mixture) == 0).all())
+
+
+class _Slow(nn.Module):
+    waveform = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.asked += len(x)
+        return 2 * x[:, :3]
+
+
+def test_answers_are_kept_by_content(tmp_path: Path) -> None:
+    slow = _Slow()
+    cached = Cached(slow, tmp_path / "c" / "answers.sqlite")
+    x = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    first = cached(x)
+    torch.testing.assert_close(first, 2 * x[:, :3], rtol=1e-3, atol=1e-3)
+    again = Cached(slow, tmp_path / "c" / "answers.sqlite")  # another run
+    mixed = torch.cat((x[2:3], -x[:1], x[:2]))
+    got = again(mixed)
+    torch.testing.assert_close(got[[2, 3, 0]], first[:3])
+    torch.testing.assert_close(got[1], -first[0])
+    assert slow.asked == 5 and (again.hits, again.misses, again.dropped) == (3, 1, 0)
+    assert again.waveform
+    full = Cached(slow, tmp_path / "c" / "answers.sqlite", limit=1)
+    full(10 * x)
+    assert full.dropped == 4
+    full(10 * x)
+    assert full.misses == 8
+
+
+def test_a_published_bird_classifier_teaches_the_species_it_knows(
+    data_folder: Path, tmp_path: Path
+) -> None:
+    folder = data_folder / "peers" / "coral_inat"
+    photos = sorted((data_folder / "birds/cub100/test/Blue_Jay").glob("*.jpg"))[:6]
+    if not photos or not folder.is_dir():
+        pytest.skip("needs peers/coral_inat and birds/cub100")
+    import cv2
+
+    labels = ("Blue_Jay", "Northern_Cardinal", "Dodo")
+    (model,) = folder.glob("*.tflite")
+    teacher = teachers.load(model, folder / "inat_bird_labels.txt", _student(labels))
+    images = [cv2.cvtColor(cv2.imread(str(p)), cv2.COLOR_BGR2RGB) for p in photos]
+    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
+    answers = teacher((batch - 127) / 64)
+    assert int((answers.argmax(1) == 0).sum()) >= 5
+    assert bool((answers[:, 2] == -torch.inf).all())
+
+
+def test_an_onnx_enhancer_answers_with_sound(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+    path = tmp_path / "double.onnx"
+    path.write_bytes(_double())
+    front = SpectrumInput(
+        rate=16000,
+        n_fft=512,
+        hop=256,
+        feature="compressed_magnitude",
+        exponent=0.3,
+        mask="magnitude",
+    )
+    teacher = teachers.load(path, None, _student((), front))
+    x = torch.randn(3, 50)
+    torch.testing.assert_close(teacher(x), 2 * x)
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    with pytest.raises(BadInputError, match="not a usable ONNX model"):
+        teachers.load(tmp_path / "broken.onnx", None, _student((), front))
+
+
+def _double() -> bytes:
+    """A graph y = x + x as an ONNX protobuf, field by field."""
+
+    def field(number: int, content: bytes | int) -> bytes:
+        if isinstance(content, int):
+            return bytes([number << 3, content])
+        return bytes([number << 3 | 2, len(content)]) + content
+
+    def value(name: bytes) -> bytes:
+        sizes = b"".join(field(1, field(2, size)) for size in (b"a", b"b", b"t"))
+        return field(1, name) + field(2, field(1, field(1, 1) + field(2, sizes)))
+
+    node = field(1, b"x") + field(1, b"x") + field(2, b"y") + field(4, b"Add")
+    graph = field(1, node) + field(2, b"g") + field(11, value(b"x")) + field(12, value(b"y"))
+    return field(1, 8) + field(7, graph) + field(8, field(1, b"") + field(2, 13))
