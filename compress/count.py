@@ -1,16 +1,26 @@
 """What a network costs on paper: multiply-accumulates and parameters."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+Shape = Sequence[int]
+
+
+def _lstm(x: Shape, w_x: Shape, w_h: Shape, *_: Any, **__: Any) -> int:
+    """Operations of a fused LSTM layer from its shapes: x [time, batch, inputs]."""
+    return 2 * x[0] * x[1] * (math.prod(w_x) + math.prod(w_h))
+
 
 def macs(net: nn.Module, *inputs: Any) -> int:
-    """Multiply-accumulates of convolutions and matrix products in one forward pass."""
+    """Multiply-accumulates of convolutions, matrix products and LSTM layers in one pass."""
     training = net.training
-    counter = FlopCounterMode(display=False)
+    fused = {torch.ops.aten.mkldnn_rnn_layer: _lstm}  # torch counts no fused layers
+    counter = FlopCounterMode(display=False, custom_mapping=fused)
     try:
         net.eval()
         with torch.no_grad(), counter:

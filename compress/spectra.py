@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchaudio.transforms import InverseSpectrogram, Spectrogram
 
 from device.manifest import SpectrumInput
+from models.fullsubnet_parts import compress_mask
 
 SMALLEST = 1e-12  # |S| below it has no phase; device/enhancer.py's figure
 FLOOR = 1e-6  # |S|² added before compression in the loss: bounds its gradient in silence
@@ -79,3 +80,17 @@ def compressed_distance(estimate: Tensor, target: Tensor) -> Tensor:
     magnitude = (power[0] ** (POWER / 2) - power[1] ** (POWER / 2)).square().mean()
     difference = estimate * power[0] ** ((POWER - 1) / 2) - target * power[1] ** ((POWER - 1) / 2)
     return 0.5 * magnitude + 0.5 * (difference.real.square() + difference.imag.square()).mean()
+
+
+def ideal_mask(noisy: Tensor, clean: Tensor) -> Tensor:
+    """Spectra [batch, bin, frame] → the complex mask that makes one of the other.
+
+    Real parts, then imaginary ones, [batch, 2·bin, frame]; zero where the noisy one is silent.
+    """
+    ratio = clean * noisy.conj() / (noisy.abs().square() + SMALLEST)
+    return torch.cat((ratio.real, ratio.imag), 1)
+
+
+def cirm_distance(estimate: Tensor, target: Tensor) -> Tensor:
+    """Mean squared distance of complex masks in their compressed form (FullSubNet's loss)."""
+    return (compress_mask(estimate) - compress_mask(target)).square().mean()

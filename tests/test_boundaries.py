@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 SHARED_WITH_WORKSTATION = {"errors", "files", "manifest", "bundle", "runtime", "signing", "machine"}
-STREAMING = {"enhancer", "rings"}  # what is scored on the workstation is what runs on the Pi
+STREAMING = {"enhancer", "memory"}  # what is scored on the workstation is what runs on the Pi
 
 
 def imports(path: Path) -> set[str]:

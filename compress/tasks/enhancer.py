@@ -7,19 +7,27 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from compress import speech, speech_metrics
+from compress import mask_networks, speech, speech_metrics
 from compress.distillation import enhancement
+from compress.mask_networks import Network, Tcn
 from compress.mixing import Mixer, Mixing
-from compress.spectra import BEST_DB, FrontEnd, compressed_distance, si_sdr
+from compress.spectra import (
+    BEST_DB,
+    FrontEnd,
+    cirm_distance,
+    compressed_distance,
+    ideal_mask,
+    si_sdr,
+)
 from compress.speech_sets import Score, Sources, SpeechSets, own
 from compress.task import Batch, Deployed, Quality
 from device.enhancer import StreamEnhancer
-from device.manifest import Data, Frozen, SpectrumInput
-from device.rings import Rings
-from models.tcn import TCN, Stream
+from device.manifest import Data, Frozen
+from device.memory import Memory
+from models.masks import MaskNet, StreamNet
 
 SILENT = 1e-9  # mean square of a target without speech: it has no SI-SDR
 QUIETEST = 1e-5  # RMS below which an example is not brought to a common level in the loss
@@ -28,28 +36,11 @@ GOLDEN = 4  # golden vectors
 WARM_UP = 70  # frames before the first of them, so that the rings are filled
 
 
-class Network(Frozen):
-    """Causal TCN on the spectrum, a mask for every frame."""
-
-    residual: int = Field(160, gt=0)
-    hidden: int = Field(320, gt=0)
-    dilations: tuple[PositiveInt, ...] = Field((1, 2, 4, 8, 16, 1, 2, 4, 8, 16), min_length=1)
-    n_fft: int = Field(512, gt=0, description="samples")
-    hop: int = Field(256, gt=0, description="samples; n_fft must be a multiple of twice the hop")
-    feature: Literal["compressed_magnitude", "compressed_complex"] = "compressed_magnitude"
-    exponent: float = Field(0.3, gt=0, le=1)
-    mask: Literal["magnitude", "complex"] = "magnitude"
-
-    @model_validator(mode="after")
-    def _windows_add_up(self) -> "Network":
-        if self.n_fft % (2 * self.hop):
-            raise ValueError(f"n_fft {self.n_fft} is not a multiple of twice the hop {self.hop}")
-        return self
-
-
 class Loss(Frozen):
-    """[loss]: what one unit of compressed-spectrum distance is worth, in dB of SI-SDR."""
+    """[loss]: "sound" is SI-SDR and what one unit of compressed-spectrum distance is worth in dB;
+    "cirm" is the squared distance of complex masks, FullSubNet's own, and has no weights."""
 
+    target: Literal["sound", "cirm"] = "sound"
     spectrum: float = Field(20.0, ge=0, description="towards the clean speech")
     teacher: float = Field(20.0, ge=0, description="towards the teacher, when distilling")
 
@@ -65,11 +56,17 @@ class Settings(Frozen):
     """The tables this task adds to a recipe."""
 
     data: Sources
-    model: Network = Network()
+    model: Network = Tcn()
     mixing: Mixing = Mixing()
     batches: Batches = Batches()
     loss: Loss = Loss()
     score: Score = Score()
+
+    @model_validator(mode="after")
+    def _cirm_is_complex(self) -> "Settings":
+        if self.loss.target == "cirm" and self.model.mask != "complex":
+            raise ValueError('loss.target "cirm" needs model.mask "complex"')
+        return self
 
 
 def make(settings: Frozen, folders: tuple[Path, ...], seed: int) -> "Enhancer":
@@ -84,17 +81,9 @@ class Enhancer:
     kind = "enhance"
 
     def __init__(self, settings: Settings, folders: tuple[Path, ...]) -> None:
-        network = settings.model
         self._settings = settings
         self._sets = SpeechSets(own(settings.data, folders[0]), settings.score, folders)
-        self._front = SpectrumInput(
-            rate=settings.data.rate,
-            n_fft=network.n_fft,
-            hop=network.hop,
-            feature=network.feature,
-            exponent=network.exponent,
-            mask=network.mask,
-        )
+        self._front = mask_networks.front_end(settings.model, settings.data.rate)
         self._end = FrontEnd(self._front)
         self._noisy: dict[str, dict[str, float]] = {}  # split → scores of the input as it is
 
@@ -104,16 +93,7 @@ class Enhancer:
 
     def build(self) -> nn.Module:
         """The uncompressed network."""
-        network = self._settings.model
-        bins = network.n_fft // 2 + 1
-        return TCN(
-            inputs=bins * (2 if network.feature == "compressed_complex" else 1),
-            outputs=bins * (2 if network.mask == "complex" else 1),
-            mask=network.mask,
-            residual=network.residual,
-            hidden=network.hidden,
-            dilations=network.dilations,
-        )
+        return self._settings.model.build(self._settings.data.rate)
 
     def example(self) -> Tensor:
         """The feature of one validation mixture [1, feature, frame]."""
@@ -122,8 +102,8 @@ class Enhancer:
 
     def head(self, net: nn.Module) -> list[nn.Module]:
         """The layer that gives the mask."""
-        assert isinstance(net, TCN)
-        return [net.leave]
+        assert isinstance(net, MaskNet)
+        return [net.answer]
 
     def steps(self) -> int:
         """Batches per epoch."""
@@ -137,18 +117,10 @@ class Enhancer:
             yield torch.from_numpy(noisy), torch.from_numpy(target)
 
     def loss(self, net: nn.Module, batch: Batch, teacher: nn.Module | None) -> Tensor:
-        """Negative SI-SDR plus distance of compressed spectra; both also towards the teacher.
-
-        Spectra are compared at the mixture's level, so that quiet examples count as much.
-        """
+        """What [loss] says, towards the clean speech and, when distilling, towards the teacher."""
         noisy, target = batch
-        level = noisy.square().mean(1, keepdim=True).sqrt().clamp_min(QUIETEST)
         spectrum = self._end.analyse(noisy)
-        masked, sound = self._enhanced(net, spectrum, noisy.shape[1])
-        masked = masked / level[..., None]
-        loss = _shortfall(sound, target)
-        distance = compressed_distance(masked, self._end.analyse(target / level))
-        loss = loss + self._settings.loss.spectrum * distance
+        wanted = None
         if teacher is not None:
             wanted = enhancement.spectrum(
                 teacher,
@@ -156,6 +128,28 @@ class Enhancer:
                 lambda mask: self._enhanced(mask, spectrum, noisy.shape[1])[0],
                 self._end.analyse,
             )
+        if self._settings.loss.target == "sound":
+            return self._sound_loss(net, noisy, spectrum, target, wanted)
+        mask = net(self._end.feature(spectrum))
+        loss = cirm_distance(mask, ideal_mask(spectrum, self._end.analyse(target)))
+        if wanted is not None:
+            loss = loss + cirm_distance(mask, ideal_mask(spectrum, wanted))
+        return loss
+
+    def _sound_loss(
+        self, net: nn.Module, noisy: Tensor, spectrum: Tensor, target: Tensor, wanted: Tensor | None
+    ) -> Tensor:
+        """Negative SI-SDR plus distance of compressed spectra.
+
+        Spectra are compared at the mixture's level, so that quiet examples count as much.
+        """
+        level = noisy.square().mean(1, keepdim=True).sqrt().clamp_min(QUIETEST)
+        masked, sound = self._enhanced(net, spectrum, noisy.shape[1])
+        masked = masked / level[..., None]
+        loss = _shortfall(sound, target)
+        distance = compressed_distance(masked, self._end.analyse(target / level))
+        loss = loss + self._settings.loss.spectrum * distance
+        if wanted is not None:
             distance = compressed_distance(masked, wanted / level[..., None])
             loss = loss + self._settings.loss.teacher * distance
         return loss
@@ -186,20 +180,20 @@ class Enhancer:
         return "test"
 
     def deploy(self, net: nn.Module) -> Deployed:
-        """One frame per invocation; the host keeps the rings."""
-        assert isinstance(net, TCN)
-        stream = Stream(net).eval()
+        """One frame per invocation; the host keeps the states."""
+        assert isinstance(net, MaskNet)
+        stream = net.stream()
         return Deployed(
             net=stream,
             inputs={
                 "frame": f"{self._front.feature} of the newest STFT frame",
-                "delayed": "per block the expanded vectors 2·dilation and dilation frames ago",
+                **{state.spec.input: state.meaning for state in stream.states},
             },
             outputs={
-                "mask": f"{self._front.mask} mask of the same frame",
-                "newest": "per block the expanded vector of this frame",
+                "mask": f"{self._front.mask} mask of the frame {self._front.lookahead} frames ago",
+                **{state.spec.output: f"new {state.spec.input}" for state in stream.states},
             },
-            states=(stream.state,),
+            states=tuple(state.spec for state in stream.states),
             preprocessing=self._front,
             examples=self._frames(
                 stream, [pair.noisy for pair in self._sets.mixtures("validation")[:4]], EXAMPLES
@@ -229,23 +223,25 @@ class Enhancer:
         return scores
 
     def _frames(
-        self, stream: Stream, recordings: Sequence[speech.Samples], wanted: int
+        self, stream: StreamNet, recordings: Sequence[speech.Samples], wanted: int
     ) -> list[dict[str, np.ndarray[Any, np.dtype[np.float32]]]]:
         """Inputs that recordings give the network as streams, about `wanted`, evenly picked."""
-        rings = Rings(stream.state.rings)
+        specs = [state.spec for state in stream.states]
+        memory = Memory(specs, {state.spec.input: state.shape for state in stream.states})
         examples = []
         for recording in recordings:
-            rings.reset()
+            memory.reset()
             spectrum = self._end.analyse(torch.from_numpy(recording)[None])
             features = self._end.feature(spectrum)[0].T.contiguous().numpy()
             every = max(1, len(recordings) * (len(features) - WARM_UP) // wanted)
             for index, feature in enumerate(features):
-                inputs = {"frame": feature[None], "delayed": rings.delayed().copy()}
+                values = {"frame": feature[None], **memory.inputs()}
+                inputs = {n: values[n].copy() for n in ("frame", *(s.input for s in specs))}
                 if index >= WARM_UP and (index - WARM_UP) % every == 0:
                     examples.append(inputs)
                 with torch.no_grad():
-                    _, newest = stream(*map(torch.from_numpy, inputs.values()))
-                rings.push(newest.numpy())
+                    _, *new = stream(*map(torch.from_numpy, inputs.values()))
+                memory.keep({s.output: v.numpy() for s, v in zip(specs, new, strict=True)})
         return examples
 
     @cached_property

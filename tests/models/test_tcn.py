@@ -6,8 +6,10 @@ import torch
 import torch_pruning
 from torch import Tensor, nn
 
+from compress import count
 from device.rings import Rings
-from models.tcn import COMPLEX_LIMIT, TCN, Stream, macs, stream_whole
+from models.masks import stream_whole
+from models.tcn import COMPLEX_LIMIT, LARGE, TCN, Stream
 
 INPUTS, FRAMES = 10, 220
 
@@ -56,8 +58,8 @@ def test_the_past_matters_as_far_as_the_dilations_reach() -> None:
 @pytest.mark.parametrize("mask", ["magnitude", "complex"])
 def test_streaming_with_the_hosts_rings_equals_offline(mask: str) -> None:
     net, x = network(mask), sound()
-    stream = Stream(net).eval()
-    rings = Rings(stream.state.rings)
+    stream = net.stream()
+    rings = Rings(stream.states[0].spec.rings)
     masks = []
     for frame in x[0].T:
         out, newest = stream(frame[None], torch.from_numpy(rings.delayed()))
@@ -84,9 +86,8 @@ def test_masks_are_bounded_and_start_transparent() -> None:
     assert imaginary.abs().max() < 0.5
 
 
-def test_macs_are_the_weights_of_one_frame() -> None:
-    net = TCN(10, 8, "magnitude", residual=16, hidden=24, dilations=(1, 2))
-    assert macs(net) == 10 * 16 + 2 * (16 * 24 + 3 * 24 + 24 * 16) + 16 * 8
+def test_the_large_form_has_the_size_of_the_published_one() -> None:
+    assert f"{count.parameters(TCN(**LARGE)) / 1e6:.2f}" == "6.16"
 
 
 def test_pruned_network_streams_like_it_runs_offline() -> None:
@@ -104,15 +105,15 @@ def test_pruned_network_streams_like_it_runs_offline() -> None:
     assert net.enter.out_channels == 8
     assert [block.expand.out_channels for block in blocks] == [12] * 5
     assert net.leave.out_channels == 8
-    stream = Stream(net.eval()).eval()
-    assert [ring.width for ring in stream.state.rings] == [12] * 5
+    stream = net.eval().stream()
+    assert [ring.width for ring in stream.states[0].spec.rings] == [12] * 5
     with torch.no_grad():
         assert (stream_whole(stream, x) - net(x)).abs().max() <= 1e-5
 
 
 def test_state_describes_every_block() -> None:
     stream = Stream(network())
-    assert [(r.width, r.delays) for r in stream.state.rings] == [
+    assert [(r.width, r.delays) for r in stream.states[0].spec.rings] == [
         (24, (2 * d, d)) for d in (1, 2, 4, 1, 16)
     ]
     assert stream.past_taps.shape == (1, 5 * 2 * 24)

@@ -1,0 +1,188 @@
+"""What FullSubNet, its fast form and the TCN hybrid are made of.
+
+LSTM layers       one nn.LSTM each, so that each may lose units of its own; streamed cell by cell
+running mean      μ_t = μ_{t−1} + (level_t − μ_{t−1}) / min(t + 1, memory): the mean of all frames
+                  up to t while t < memory, after that one that forgets at this rate; a frame is
+                  divided by μ + ε (the papers' cumulative Laplace norm, whose memory has no end)
+sub-band units    a band with its neighbours on both sides, reflected at the ends of the spectrum
+cIRM              complex ideal ratio mask M = S_clean / S_noisy, real and imaginary part each
+                  compressed by K·(1 − e^(−C·M)) / (1 + e^(−C·M)), K = 10, C = 0.1
+                  (Williamson, Wang & Wang 2016)
+"""
+
+import copy
+from abc import abstractmethod
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.masks import State, carried, delayed
+from models.recurrent import Recurrent
+
+EPSILON = float(torch.finfo(torch.float32).eps)  # the authors' code
+K, C = 10.0, 0.1
+LIMIT = 9.9  # |compressed mask| that is still expanded: a gain of 53
+
+Kind = Literal["complex", "magnitude"]
+
+
+class StreamPart(nn.Module):
+    """One frame of a part: input and states in, output and new states out."""
+
+    states: tuple[State, ...]
+
+    @abstractmethod
+    def forward(self, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """x [rows, inputs] → [rows, outputs] and the new states."""
+
+
+class Part(nn.Module):
+    """A part that remembers: [batch, inputs, time] → [batch, outputs, time]."""
+
+    @abstractmethod
+    def stream(self, name: str, rows: int = 1, every: int = 1) -> StreamPart:
+        """The same for one frame of `rows` sequences at a time; `name` begins its states' names.
+
+        Args:
+            every: frames from one call's outputs to the next call's inputs of the same rows.
+        """
+
+
+class Layers(Part):
+    """LSTM layers and a linear one: [batch, inputs, time] → [batch, outputs, time]."""
+
+    def __init__(self, inputs: int, units: Sequence[int], outputs: int) -> None:
+        super().__init__()
+        widths = (inputs, *units)
+        self.lstms = nn.ModuleList(
+            nn.LSTM(before, after, batch_first=True) for before, after in pairwise(widths)
+        )
+        self.linear = nn.Linear(widths[-1], outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The whole sequence; float32 also where the products were not."""
+        x = x.transpose(1, 2)
+        for lstm in self.lstms:
+            x, _ = lstm(x)
+        y: Tensor = self.linear(x).float()
+        return y.transpose(1, 2)
+
+    def stream(self, name: str, rows: int = 1, every: int = 1) -> "StreamLayers":
+        """See Part."""
+        return StreamLayers(self, name, rows, every)
+
+
+class Cell(nn.Module):
+    """One frame of an nn.LSTM layer, with explicit state. One bias does what torch's two do."""
+
+    def __init__(self, lstm: nn.LSTM) -> None:
+        super().__init__()
+        self.units = lstm.hidden_size
+        self.x = nn.Linear(lstm.input_size, 4 * self.units)
+        self.h = nn.Linear(self.units, 4 * self.units, bias=False)
+        with torch.no_grad():
+            w_x, w_h, b_x, b_h = lstm.parameters()
+            self.x.weight.copy_(w_x)
+            self.h.weight.copy_(w_h)
+            self.x.bias.copy_(b_x + b_h)
+
+    def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """x [rows, inputs]; h and c [rows, units] → the new h and c."""
+        h, c = state
+        i, f, g, o = (self.x(x) + self.h(h)).chunk(4, -1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(c), c
+
+
+class StreamLayers(StreamPart):
+    """`Layers`, one frame of `rows` sequences at a time."""
+
+    def __init__(self, layers: Layers, name: str, rows: int, every: int) -> None:
+        super().__init__()
+        self.cells = nn.ModuleList(cell for lstm in layers.lstms for cell in _cells(lstm))
+        self.linear = copy.deepcopy(layers.linear)
+        self.states: tuple[State, ...] = tuple(
+            carried(key, (rows, cell.units), meaning)
+            if every == 1
+            else delayed(key, rows * cell.units, (every,), f"{meaning}, {every} frames ago")
+            for index, cell in enumerate(self._steps, 1)
+            for key, meaning in (
+                (f"{name}{index}_h", f"output of LSTM layer {index} of the {name} part"),
+                (f"{name}{index}_c", f"cell of LSTM layer {index} of the {name} part"),
+            )
+        )
+
+    @property
+    def _steps(self) -> list[Cell | Recurrent]:
+        return [cell for cell in self.cells if isinstance(cell, Cell | Recurrent)]
+
+    def forward(self, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """x [rows, inputs] → [rows, outputs] and the new states."""
+        new: list[Tensor] = []
+        for index, cell in enumerate(self._steps):
+            before = states[2 * index : 2 * index + 2]
+            shaped = tuple(state.reshape(len(x), cell.units) for state in before)
+            after = cell.step(x, shaped)
+            new += [value.reshape(old.shape) for value, old in zip(after, before, strict=True)]
+            x = after[0]
+        return self.linear(x), new
+
+
+def _cells(layer: nn.Module) -> list[nn.Module]:
+    """Cells of a layer as it was built, or of what compression has put in its place."""
+    if isinstance(layer, nn.LSTM):
+        return [Cell(layer)]
+    return [copy.deepcopy(part) for part in layer.modules() if isinstance(part, Recurrent)]
+
+
+def running_mean(level: Tensor, memory: int | None) -> Tensor:
+    """Mean of all or the last `memory` frames up to each: [..., time] → the same shape."""
+    mean, means = torch.zeros_like(level[..., 0]), list[Tensor]()
+    for index, now in enumerate(level.unbind(-1), 1):
+        share = 1 / (index if memory is None else min(index, memory))
+        mean = mean + share * (now - mean)
+        means.append(mean)
+    return torch.stack(means, -1)
+
+
+def one_more(count: Tensor, memory: int | None) -> Tensor:
+    """The divisor of the next running mean. In float32 it stays at 2^24 frames, three days."""
+    return count + 1 if memory is None else (count + 1).clamp(max=memory)
+
+
+def neighbourhood(bands: int, reach: int) -> Tensor:
+    """Indices [bands, 2·reach + 1] of each band's neighbours, reflected at both ends."""
+    index = (torch.arange(bands)[:, None] + torch.arange(-reach, reach + 1)).abs()
+    last = bands - 1
+    return torch.where(index > last, 2 * last - index, index)
+
+
+def compress_mask(mask: Tensor) -> Tensor:
+    """Real or imaginary part of a complex mask → −K…K."""
+    return K * torch.tanh(C / 2 * mask)
+
+
+def expand_mask(value: Tensor) -> Tensor:
+    """The inverse of `compress_mask`, limited."""
+    value = value.clamp(-LIMIT, LIMIT)
+    return torch.log((K + value) / (K - value)) / C
+
+
+def bounded(value: Tensor, kind: Kind) -> Tensor:
+    """A network's answer as a mask: expanded cIRM, or magnitudes 0…1."""
+    return expand_mask(value) if kind == "complex" else torch.sigmoid(value)
+
+
+def start_transparent(linear: nn.Linear, kind: Kind) -> None:
+    """Begin near a mask that lets the sound through: training starts at the noisy input.
+
+    Rows of a complex mask are real parts, then as many imaginary ones.
+    """
+    with torch.no_grad():
+        linear.weight *= 0.1
+        linear.bias.fill_(0.0 if kind == "complex" else 2.0)  # sigmoid: 0.88
+        if kind == "complex":
+            linear.bias[: linear.out_features // 2] = compress_mask(torch.tensor(1.0))
