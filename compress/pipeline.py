@@ -22,8 +22,9 @@ from compress.pack import Packed, pack
 from compress.recipe import Recipe
 from compress.steps import Quantize
 from compress.task import Task
+from compress.workers import HERE, Workers
 from device import bundle, files, signing
-from device.errors import BadInputError, FieldwrenError
+from device.errors import BadInputError
 from device.manifest import Frozen
 
 FLOAT = Quantize(kind="quantize", scheme="fp32")
@@ -47,15 +48,22 @@ class Deployed(Frozen):
     packed: Packed
 
 
-def run(recipe: Recipe, task: Task, out: Path, seed: int, console: Console) -> report.Report:
+def run(
+    recipe: Recipe,
+    task: Task,
+    out: Path,
+    seed: int,
+    console: Console,
+    workers: Workers = HERE,
+) -> report.Report:
     """Do what the recipe says; the report is also written to `out`.
 
     Raises:
-        FieldwrenError: a stage failed, or, after everything is written, the gate was missed.
+        FieldwrenError: a stage failed.
     """
     out.mkdir(parents=True, exist_ok=True)
     files.write_bytes(out / "recipe.toml", recipe.text.encode())
-    trained = train(recipe, task, out, seed, console)
+    trained = train(recipe, task, out, seed, console, workers)
     last = recipe.steps[-1]
     numbers = last if isinstance(last, Quantize) else FLOAT
     base = deploy(recipe, task, trained, FLOAT, out, seed, console, None)
@@ -79,13 +87,18 @@ def run(recipe: Recipe, task: Task, out: Path, seed: int, console: Console) -> r
         console.print(f"layers that changed:\n{made.changes}", highlight=False, markup=False)
     console.print(report.table(made))
     console.print(f"bundles: {base.path}, {result.path}\nreport: {out / 'report.html'}")
-    if made.missed:
-        raise FieldwrenError(f"gate missed: {made.missed}")
     return made
 
 
-def train(recipe: Recipe, task: Task, out: Path, seed: int, console: Console) -> Trained:
-    """The stages up to the network that is deployed."""
+def train(
+    recipe: Recipe,
+    task: Task,
+    out: Path,
+    seed: int,
+    console: Console,
+    workers: Workers = HERE,
+) -> Trained:
+    """The stages up to the network that is deployed; searches evaluate on `workers`."""
     torch.manual_seed(seed)
     net = task.build()
     example = task.example()
@@ -106,6 +119,7 @@ def train(recipe: Recipe, task: Task, out: Path, seed: int, console: Console) ->
             example=example,
             teacher=teacher,
             say=console.print,
+            workers=workers,
         )
         records.append(record)
         if teacher is None:

@@ -16,6 +16,7 @@ import torch
 from pydantic import JsonValue, ValidationError
 from torch import Tensor
 
+from compress import distributed
 from compress.cicr import Probe
 from compress.figures import Figure
 from compress.prune import Plan
@@ -83,15 +84,18 @@ class Place:
 
     def begin(self) -> None:
         """Make the folder ready: what another key left goes, an own checkpoint stays."""
-        path = self.folder / KEY
-        if path.is_file() and path.read_text() == self.key:
-            return
-        shutil.rmtree(self.folder, ignore_errors=True)
-        files.write_bytes(path, self.key.encode())
+        if distributed.first():
+            path = self.folder / KEY
+            if not path.is_file() or path.read_text() != self.key:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                files.write_bytes(path, self.key.encode())
+        distributed.barrier()
 
     def finish(self, record: Record, state: dict[str, Tensor]) -> None:
         """Store the result; the checkpoint is no longer needed."""
-        with files.replacing(self.folder / STATE) as temporary:
-            torch.save(state, temporary)
-        files.write_bytes(self.folder / RECORD, record.model_dump_json(indent=1).encode())
-        self.checkpoint.unlink(missing_ok=True)
+        if distributed.first():
+            with files.replacing(self.folder / STATE) as temporary:
+                torch.save(state, temporary)
+            files.write_bytes(self.folder / RECORD, record.model_dump_json(indent=1).encode())
+            self.checkpoint.unlink(missing_ok=True)
+        distributed.barrier()

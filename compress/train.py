@@ -19,10 +19,11 @@ from rich.progress import (
 )
 from torch import Tensor, nn
 
+from compress import distributed
 from compress.steps import Schedule
 from compress.task import Task
 from device import files
-from device.errors import FieldwrenError
+from device.errors import BadInputError, FieldwrenError
 
 EPOCH_SEEDS = 1_000_003  # epochs of different seeds never share random numbers
 
@@ -78,13 +79,17 @@ def fit(
     The state after each epoch is written to `checkpoint`; if it exists, training goes on from
     there and ends with the same weights as without the interruption. The caller removes it.
 
+    Where several processes train together (compress/distributed.py), each learns from its part of
+    every batch; normalisation takes its statistics from that part. All end with the same weights.
+
     Raises:
         FieldwrenError: the loss is not finite.
+        BadInputError: several processes cannot share a batch equally, or have a companion.
     """
-    from lightning_fabric import Fabric  # takes seconds, and only training needs it
-
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision
-    fabric = Fabric(accelerator="auto", devices=1, precision=schedule.precision)
+    fabric = distributed.fabric(schedule.precision)
+    if companion is not None and distributed.count() > 1:
+        raise BadInputError(f"{label}: what learns beside the network does so in one process only")
     if schedule.channels_last:
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(net, task.head(net), schedule)
@@ -102,7 +107,8 @@ def fit(
         companion.to(fabric.device)
     guide = None
     if teacher is not None:
-        guide = fabric.setup_module(teacher.eval().requires_grad_(False))
+        single = distributed.alone(fabric, schedule.precision)
+        guide = single.setup_module(teacher.eval().requires_grad_(False))
     steps = task.steps()
     with _progress() as progress:
         total = schedule.epochs * steps
@@ -116,7 +122,7 @@ def fit(
                 factor = rate(epoch * steps + index, steps, schedule)
                 for parameters in optimizer.param_groups:
                     parameters["lr"] = parameters["peak"] * factor
-                placed = tuple(fabric.to_device(part) for part in batch)
+                placed = tuple(fabric.to_device(part) for part in distributed.part(batch))
                 loss = task.loss(model, placed, guide)
                 if companion is not None:
                     loss = loss + companion.loss()
@@ -129,16 +135,19 @@ def fit(
                 wrapped.step()
                 summed += float(loss.detach())
                 progress.advance(bar)
+            summed = distributed.mean(summed)
             if not math.isfinite(summed):
                 raise FieldwrenError(
                     f"{label}: the loss is not finite in epoch {epoch + 1}: lower lr"
                 )
+            distributed.agree(net)
             model.eval()
             quality = task.evaluate(net, "validation")
             seconds = perf_counter() - started
             lr = schedule.lr * rate((epoch + 1) * steps, steps, schedule)
             log.append(Epoch(epoch + 1, lr, summed / steps, dict(quality.scores), seconds))
-            _save(checkpoint, net, optimizer, companion, log)
+            if distributed.first():
+                _save(checkpoint, net, optimizer, companion, log)
             progress.update(bar, score=f"{quality.primary} {quality.value:.2f}")
             if not progress.console.is_terminal:
                 progress.console.print(
