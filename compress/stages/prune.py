@@ -1,13 +1,16 @@
 """Remove channels, after proof that removal computes what masking computes."""
 
+import copy
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from itertools import islice
 
 from torch import nn
 
 from compress import count, prune
+from compress.repair import repair
 from compress.stages.base import Context, Outcome, cut
-from compress.statistics import Calibration
+from compress.statistics import BATCHES, Calibration
 from compress.steps import Prune
 from device.errors import FieldwrenError
 
@@ -15,7 +18,7 @@ rebuild = cut
 
 
 def run(context: Context, net: nn.Module, step: Prune) -> Outcome:
-    """Plan, check, cut.
+    """Plan, check, cut; on request, fit the layers that are left to the original's answers.
 
     Raises:
         FieldwrenError: the masked and the pruned network differ, or the target is out of reach.
@@ -29,7 +32,14 @@ def run(context: Context, net: nn.Module, step: Prune) -> Outcome:
         lambda candidate: count.macs(candidate, context.example),
         Calibration.of(context.task, net, context.seed),
     )
-    return Outcome(plan=plan, mask_error=checked(context, net, plan))
+    original = copy.deepcopy(net)
+    error = checked(context, net, plan)
+    if step.repair:
+        task = context.task
+        batches = list(islice(task.batches(0, context.seed), BATCHES))
+        loss = Calibration.of(task, net, context.seed).loss
+        repair(net, original, context.example, plan, loss, batches)
+    return Outcome(plan=plan, mask_error=error)
 
 
 def whole(context: Context, net: nn.Module, patterns: Iterable[str]) -> list[nn.Module]:

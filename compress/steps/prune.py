@@ -15,5 +15,9 @@ class Prune(Budget):
     scope: Literal["uniform", "global"] = Field(
         "uniform", description="the same share of every group, or one ranking over all groups"
     )
+    repair: bool = Field(
+        False,
+        description="fit the layers that are left, by least squares, to what they said before",
+    )
 
     _known = field_validator("criterion")(known_criterion)

@@ -1,0 +1,162 @@
+"""Least-squares repair: exact where it can be, better than recalibration where it cannot."""
+
+import copy
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from compress import prune, repair
+from compress.stages import Context
+from compress.stages import prune as stage
+from compress.steps import Prune
+from compress.task import Batch
+from tests.compress import graphs, patterns, shapes
+
+
+def _loss(net: nn.Module, batch: Batch) -> Tensor:
+    return F.cross_entropy(net(batch[0]), batch[1])
+
+
+def _batches(count: int = 4, size: int = 16) -> list[Batch]:
+    generator = torch.Generator().manual_seed(5)
+    found = []
+    for _ in range(count):
+        coarse = torch.randn(8, 3, 5, 5, generator=generator)
+        images = F.interpolate(coarse, size=(size, size), mode="bicubic")
+        found.append((images, torch.randint(4, (8,), generator=generator)))
+    return found
+
+
+def _plan(net: nn.Module, x: Tensor, share: float) -> prune.Plan:
+    step = Prune(kind="prune", criterion="l1", ratio=share, round_to=1)
+    return prune.make_plan(net, x, [net.get_submodule("classifier")], step, 0, lambda _: 0)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(8, 6, 3, stride=2, padding=1, dilation=2),
+        nn.Conv2d(8, 12, (3, 1), padding="same", groups=4, bias=False),
+        nn.Conv2d(8, 8, 5, padding=2, groups=8, padding_mode="reflect"),
+        nn.Conv1d(8, 6, 3, padding=2, dilation=2),
+        nn.Linear(8, 6),
+    ],
+    ids=str,
+)
+def test_patches_times_weights_are_the_layers_answer(layer: repair.Layer) -> None:
+    torch.manual_seed(0)
+    extents = {nn.Conv2d: (11, 9), nn.Conv1d: (13,)}.get(type(layer))
+    x = torch.randn(3, 8, *extents) if extents else torch.randn(3, 7, 8)
+    y = repair._vectors(layer, layer(x))
+    places = torch.randperm(len(y))[:20]
+    patches = repair._patches(layer, x, places)
+    groups = patches.shape[1]
+    weights = layer.weight.view(groups, -1, patches.shape[2])
+    found = torch.einsum("pgn,gon->pgo", patches, weights).flatten(1)
+    if layer.bias is not None:
+        found = found + layer.bias
+    assert torch.allclose(found, y[places], atol=1e-5)
+
+
+def test_copied_channels_are_made_up_for_exactly() -> None:
+    """A layer whose every channel is there twice loses one of each: nothing is lost."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 5, 3, padding=1)
+    ).eval()
+    with torch.no_grad():
+        net[0].weight[4:], net[0].bias[4:] = 2 * net[0].weight[:4], 2 * net[0].bias[:4]
+    x = _batches(1)[0][0][:1]
+    cut = prune.Cut(layer="0", channels=8, removed=(0, 1, 2, 3), members=("0",))
+    plan = prune.Plan(cuts=(cut,))
+    pruned = prune.remove(copy.deepcopy(net), x, plan)
+    before = float((pruned(x) - net(x)).detach().abs().max())
+    repair.repair(pruned, net, x, plan, lambda n, b: n(b[0]), _batches())
+    after = float((pruned(x) - net(x)).detach().abs().max())
+    assert before > 0.05
+    assert after < 0.01 * before
+
+
+def test_the_fit_is_that_of_ordinary_least_squares_with_a_vanishing_ridge() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, weights = torch.randn(600, 1, 6, generator=generator), torch.randn(4, 6, generator=generator)
+    y = x[:, 0] @ weights.T + 3 + 0.01 * torch.randn(600, 4, generator=generator)
+    layer = nn.Linear(6, 4)
+    repair.fit(layer, [x[:500], x[500:]], [y[:500], y[500:]], centred=True)
+    ones = torch.cat((x[:500, 0], torch.ones(500, 1)), 1)
+    exact = torch.linalg.lstsq(ones, y[:500]).solution
+    assert torch.allclose(layer.weight, exact[:6].T, atol=5e-3)
+    assert torch.allclose(layer.bias, exact[6], atol=5e-3)
+
+
+def test_weights_stay_where_the_fit_does_not_carry_over() -> None:
+    generator = torch.Generator().manual_seed(0)
+    layer = nn.Linear(40, 3, bias=False)
+    before = layer.weight.detach().clone()
+    x = [torch.randn(30, 1, 40, generator=generator) for _ in range(2)]
+    y = [torch.randn(30, 3, generator=generator), x[1][:, 0] @ before.T]
+    repair.fit(layer, x, y, centred=False)
+    assert torch.equal(layer.weight, before)
+
+
+@pytest.mark.parametrize("name", ["residual", "depthwise", "concat"])
+def test_repaired_networks_answer_more_like_the_original(name: str) -> None:
+    net, batches = graphs.make(name), _batches()
+    repair.recalibrate(net, _loss, batches)  # statistics that belong to the weights
+    x = batches[0][0][:1]
+    plan = _plan(net, x, 0.25)
+    pruned = prune.remove(copy.deepcopy(net), x, plan)
+    repaired = copy.deepcopy(pruned)
+    repair.recalibrate(pruned, _loss, batches)
+    repair.repair(repaired, net, x, plan, _loss, batches)
+    with torch.no_grad():
+        fresh = _batches(6)[5][0]
+        wanted = net(fresh)
+        errors = [float((other(fresh) - wanted).square().mean()) for other in (pruned, repaired)]
+    assert errors[1] < 0.7 * errors[0]
+
+
+@pytest.mark.parametrize("name", ["chunk", "grouped", "transposed", "split by sizes", "flatten"])
+def test_every_pattern_can_be_repaired(name: str) -> None:
+    torch.manual_seed(0)
+    net = patterns.shaken(patterns.SMALL[name](16))
+    batches = _batches()
+    x = batches[0][0][:1]
+    plan = _plan(net, x, 0.25)
+    pruned = prune.remove(copy.deepcopy(net), x, plan)
+    before = {key: tuple(value.shape) for key, value in pruned.state_dict().items()}
+    repair.repair(pruned, net, x, plan, _loss, batches)
+    assert {key: tuple(value.shape) for key, value in pruned.state_dict().items()} == before
+    assert not any(module.training for module in pruned.modules())
+    with torch.no_grad():
+        assert pruned(batches[0][0]).isfinite().all()
+
+
+def test_recalibrated_norms_hold_the_mean_over_the_batches() -> None:
+    net = nn.Sequential(nn.BatchNorm2d(3))
+    batches = _batches()
+    repair.recalibrate(net, lambda n, b: n(b[0]), batches)
+    every = torch.cat([batch[0] for batch in batches])
+    assert torch.allclose(net[0].running_mean, every.mean((0, 2, 3)), atol=1e-6)
+    assert net[0].momentum == 0.1
+    assert not net[0].training
+
+
+def test_a_recipe_can_ask_for_it(tmp_path: Path) -> None:
+    shapes.make_folder(tmp_path / "shapes")
+    task = shapes.make_task(tmp_path, shapes.write_recipe(tmp_path / "shapes.toml"))
+    torch.manual_seed(0)
+    net = task.build().eval()
+    context = Context(task, 0, task.example(), None, tmp_path / "checkpoint.pt")
+    plain, repaired = copy.deepcopy(net), copy.deepcopy(net)
+    step = Prune(kind="prune", criterion="l1", ratio=0.25, round_to=1)
+    repair.recalibrate(net, lambda n, b: task.loss(n, b, None), list(islice(task.batches(0, 0), 4)))
+    first = stage.run(context, plain, step)
+    second = stage.run(context, repaired, step.model_copy(update={"repair": True}))
+    assert first.plan == second.plan
+    assert first.mask_error == second.mask_error
+    assert not torch.equal(plain.stem.conv.weight, repaired.stem.conv.weight)
