@@ -12,6 +12,7 @@ is the deployed form: one word in, scores and every state out.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -50,8 +51,7 @@ class LanguageModel(nn.Module):
         self.table = Table(words, size)
         widths = [size, *units, size]
         self.layers = nn.ModuleList(
-            Recurrent("lstm", inputs, outputs, weight_drop)
-            for inputs, outputs in zip(widths[:-1], widths[1:], strict=True)
+            Recurrent("lstm", inputs, outputs, weight_drop) for inputs, outputs in pairwise(widths)
         )
 
     def forward(

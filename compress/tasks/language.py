@@ -128,24 +128,25 @@ class Language:
         return (len(self._streams) - 1) // self._settings.batches.stretch - 1
 
     def batches(self, epoch: int, seed: int) -> Iterator[Batch]:
-        """(tokens, next tokens, whether the text begins) [time, stream], in the text's order."""
+        """(tokens, next tokens) [stream, time], and whether the text begins there [stream]."""
         stretch = self._settings.batches.stretch
         random = torch.Generator().manual_seed(1_000_003 * seed + epoch)
         offset = int(torch.randint(stretch, (), generator=random))
         for index in range(self.steps()):
             start = offset + index * stretch
             part = self._streams[start : start + stretch + 1]
-            yield part[:-1], part[1:], torch.tensor(index == 0)
+            begins = torch.full((part.shape[1],), index == 0)
+            yield part[:-1].T.contiguous(), part[1:].T.contiguous(), begins
 
     def loss(self, net: nn.Module, batch: Batch, teacher: nn.Module | None) -> Tensor:
         """Cross-entropy, with a teacher partly against its probabilities."""
         tokens, targets, begins = batch
-        logits = self._read(net, tokens, bool(begins))
+        logits = self._read(net, tokens, bool(begins[0]))
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
         if teacher is None:
             return loss
         with torch.no_grad():
-            wanted = self._read(teacher, tokens, bool(begins)).softmax(-1)
+            wanted = self._read(teacher, tokens, bool(begins[0])).softmax(-1)
         distance = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(0, 1))
         share = self._settings.loss.teacher
         return (1 - share) * loss + share * distance
@@ -199,18 +200,18 @@ class Language:
                 _, *states = step(*inputs)
         made = OneStep(
             net=step,
-            inputs={"word": "number of the word"} | {n: "state before the word" for n in names},
-            outputs={"logits": "of the next word"} | {n: "state after the word" for n in names},
+            inputs={"word": "number of the word"} | dict.fromkeys(names, "state before the word"),
+            outputs={"logits": "of the next word"} | dict.fromkeys(names, "state after the word"),
             examples=examples,
         )
         return {"step": made}
 
     def _read(self, net: nn.Module, tokens: Tensor, begins: bool) -> Tensor:
-        """Logits of a stretch, from where this network is in the text."""
+        """Logits [stream, time, words] of a stretch, from where this network is in the text."""
         before = None if begins else self._carried.get(net)
-        logits, states = net(tokens, before)
+        logits, states = net(tokens.T, before)
         self._carried[net] = tuple(tuple(part.detach() for part in state) for state in states)
-        found: Tensor = logits.float()
+        found: Tensor = logits.float().transpose(0, 1)
         return found
 
     def _text(self, split: str) -> Tensor:

@@ -1,0 +1,85 @@
+"""Which matrices read the units of a recurrent layer, found by running the network.
+
+A reader is a matrix all of whose input vectors are output vectors of the layer, value by value:
+in evaluation mode dropout is away, and reshapes, transposes and slices over time keep vectors.
+A reader that sees anything else (a sum, a concatenation) is not found; the proof of masked against
+removed networks (compress/rnn/proof.py) then refuses the plan.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compress.rnn.adopt import recurrent
+from compress.rnn.forms import columns_read
+from models.projections import Projection
+from models.recurrent import Recurrent
+
+Reader = Projection | nn.Linear
+Rows = set[bytes]
+
+
+def readers(net: nn.Module, example: Tensor) -> dict[str, list[str]]:
+    """Recurrent layer → names of the matrices that read its output, from one forward pass."""
+    layers = recurrent(net)
+    own = {id(layer.h) for layer in layers.values()}
+    candidates = {
+        name: module
+        for name, module in net.named_modules()
+        if isinstance(module, Projection | nn.Linear) and id(module) not in own
+    }
+    written: dict[str, Rows] = {name: set() for name in layers}
+    read: dict[str, Rows] = {name: set() for name in candidates}
+    hooks = [layer.register_forward_hook(_outputs(written[name])) for name, layer in layers.items()]
+    hooks += [
+        module.register_forward_pre_hook(_inputs(read[name])) for name, module in candidates.items()
+    ]
+    training = net.training
+    try:
+        with torch.no_grad():
+            net.eval()(example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        net.train(training)
+    return {
+        name: [reader for reader, rows in read.items() if rows and rows <= vectors]
+        for name, vectors in written.items()
+    }
+
+
+def _outputs(found: Rows) -> Callable[..., None]:
+    def note(_layer: nn.Module, _inputs: Any, output: Any) -> None:
+        found.update(_rows(output[0]))
+
+    return note
+
+
+def _inputs(found: Rows) -> Callable[..., None]:
+    def note(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        found.update(_rows(inputs[0]))
+
+    return note
+
+
+def _rows(value: Tensor) -> list[bytes]:
+    return [row.tobytes() for row in value.detach().cpu().reshape(-1, value.shape[-1]).numpy()]
+
+
+def dead(net: nn.Module, wires: dict[str, list[str]]) -> dict[str, Tensor]:
+    """Units that nothing reads any more, by layer: neither its own gates nor those behind it."""
+    modules, found = dict(net.named_modules()), {}
+    for name, behind in wires.items():
+        layer = modules[name]
+        assert isinstance(layer, Recurrent)
+        used = torch.zeros(layer.units, dtype=torch.bool)
+        for side in (layer.h, *(modules[reader] for reader in behind)):
+            if isinstance(side, Projection):
+                used[torch.cat(columns_read(side))] = True
+            else:
+                used[:] = True
+        if behind and not used.all():
+            found[name] = (~used).nonzero()[:, 0]
+    return found

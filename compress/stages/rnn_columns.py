@@ -1,0 +1,54 @@
+"""Remove columns of LSTM and GRU matrices by a score, each gate its own."""
+
+import copy
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from compress.rnn import columns, proof, structure, units, wires
+from compress.rnn.adopt import adopt
+from compress.stages.base import Context, Outcome
+from compress.steps.rnn_columns import RnnColumns
+from compress.store import Record
+from models.projections import Projection
+
+
+def run(context: Context, net: nn.Module, step: RnnColumns) -> Outcome:
+    """Score, mask, prove, store.
+
+    Raises:
+        FieldwrenError: no recurrent layer, its matrices are factorised, or the masked and the
+            gathered network differ.
+    """
+    adopt(net)
+    scores = columns.SCORES[step.criterion](net, context.task, context.seed)
+    chosen = {}
+    for name, side in columns.sides(net, step.keep).items():
+        read = columns.lowest(scores[name], step.ratio)
+        columns.mask(side, read)
+        chosen[name] = (side, read)
+    error = gathered(context, net, chosen)
+    return Outcome(mask_error=error, structure=structure.describe(net))
+
+
+def rebuild(net: nn.Module, example: Tensor, record: Record) -> None:
+    """Shapes as recorded."""
+    structure.rebuild(net, record.structure)
+
+
+def gathered(
+    context: Context, net: nn.Module, read: Mapping[str, tuple[Projection, list[Tensor]]]
+) -> float:
+    """Store the columns that are read, take out units that nobody reads; |masked − removed|.
+
+    Raises:
+        FieldwrenError: the two differ.
+    """
+    masked = copy.deepcopy(net)
+    for side, own in read.values():
+        columns.keep_columns(side, own)
+    found = wires.readers(net, context.example)
+    # a unit without a reader may have been the only reader of another one
+    while gone := wires.dead(net, found):
+        units.remove(net, found, gone)
+    return proof.agreement(masked, net, context.example)

@@ -1,0 +1,79 @@
+"""Remove units of LSTM and GRU layers for good, with everything that reads them."""
+
+import copy
+from fnmatch import fnmatchcase
+
+from torch import Tensor, nn
+
+from compress import count
+from compress.rnn import proof, structure, units, wires
+from compress.rnn.adopt import adopt
+from compress.stages.base import Context, Outcome
+from compress.stages.rnn_columns import rebuild
+from compress.steps.rnn_units import RnnUnits
+from device.errors import FieldwrenError
+
+__all__ = ["rebuild", "run"]
+BISECTIONS = 16  # of the ratio
+
+
+def run(context: Context, net: nn.Module, step: RnnUnits) -> Outcome:
+    """Score, choose, mask, prove, remove.
+
+    Raises:
+        FieldwrenError: no layer's units are free to go, the target is out of reach, or something
+            reads a unit that does not follow.
+    """
+    adopt(net)
+    scores = units.SCORES[step.criterion](net, context.task, context.seed)
+    found = wires.readers(net, context.example)
+    free = {
+        name: scores[name]
+        for name, behind in found.items()
+        if behind and not any(fnmatchcase(name, pattern) for pattern in step.keep)
+    }
+    if not free:
+        raise FieldwrenError("nothing to prune: no matrix reads a recurrent layer's units alone")
+    removed = chosen(context, net, found, free, step)
+    masked = units.mask(copy.deepcopy(net), removed)
+    try:
+        units.remove(net, found, removed)
+        error = proof.agreement(masked, net, context.example)
+    except RuntimeError as broken:  # a shape that does not fit any more
+        raise FieldwrenError(
+            f"{', '.join(free)}: the network does not run without units: {broken}; name the layer "
+            "in keep"
+        ) from broken
+    return Outcome(mask_error=error, structure=structure.describe(net))
+
+
+def chosen(
+    context: Context,
+    net: nn.Module,
+    found: dict[str, list[str]],
+    free: dict[str, Tensor],
+    step: RnnUnits,
+) -> dict[str, Tensor]:
+    """The units that go, by layer; for a size, those of the least ratio that meets it."""
+
+    def at(ratio: float) -> dict[str, Tensor]:
+        return {name: units.lowest(own, ratio, step.round_to) for name, own in free.items()}
+
+    if step.ratio is not None:
+        return at(step.ratio)
+    assert step.parameters is not None and context.teacher is not None
+    target = step.parameters * count.parameters(context.teacher)
+    low, high, best = 0.0, 1.0, None
+    for _ in range(BISECTIONS):
+        ratio = (low + high) / 2
+        removed = at(ratio)
+        if count.parameters(units.remove(copy.deepcopy(net), found, removed)) > target:
+            low = ratio
+        else:
+            high, best = ratio, removed
+    if best is None:
+        raise FieldwrenError(
+            f"removing units cannot bring the network to {step.parameters:.0%} of its parameters: "
+            f"units of {', '.join(free)} are all that is free to go"
+        )
+    return best

@@ -1,0 +1,115 @@
+"""Every recurrent step on a small language model: proof, size, and an exact second run."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from compress import count, store
+from compress.advance import advance
+from compress.rnn.adopt import recurrent
+from compress.rnn.influence import influence
+from compress.steps import Schedule, Step
+from compress.tasks.language import Language
+from models.lstm_lm import LanguageModel
+from tests.compress.rnn import texts
+
+BASELINE = Schedule(
+    epochs=2, lr=0.02, optimizer="adamw", precision="32-true", channels_last=False, clip=1.0
+)
+TUNED = {"epochs": 1, "lr": 0.005, "optimizer": "adamw", "precision": "32-true"}
+STEPS = [
+    {"kind": "rnn-gates", "ratio": 0.5, "window": 5, **TUNED},
+    {"kind": "rnn-columns", "criterion": "l1", "ratio": 0.4},
+    {"kind": "rnn-columns", "criterion": "influence", "ratio": 0.9},
+    {"kind": "rnn-svd", "threshold": 0.3},
+    {"kind": "rnn-svd", "energy": 0.8},
+    {"kind": "rnn-svd", "parameters": 0.6},
+    {"kind": "rnn-svd", "energy": 0.5, "cost": "time"},
+    {"kind": "rnn-units", "criterion": "influence", "ratio": 0.5, "round_to": 2},
+    {"kind": "rnn-units", "criterion": "random", "parameters": 0.7, "round_to": 1},
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Language, LanguageModel]:
+    task = texts.task(tmp_path_factory.mktemp("text"), weight_drop=0.1, hidden_drop=0.1)
+    torch.manual_seed(0)
+    net = task.build()
+    place = store.Place(tmp_path_factory.mktemp("baseline"), "key")
+    record = advance(
+        place, task, net, BASELINE, seed=0, example=task.example(), teacher=None, say=print
+    )
+    assert record.validation["ppl"] < 10  # 15 words of equal chance would be 15
+    assert isinstance(net, LanguageModel)
+    return task, net
+
+
+def _run(
+    trained: tuple[Language, LanguageModel], folder: Path, *tables: dict[str, object]
+) -> tuple[list[store.Record], LanguageModel]:
+    task, baseline = trained
+    net, records = copy.deepcopy(baseline), []
+    for index, table in enumerate(tables):
+        step = TypeAdapter(Step).validate_python(table)
+        place = store.Place(folder / str(index), f"key{index}")
+        records.append(
+            advance(
+                place, task, net, step, seed=0, example=task.example(), teacher=baseline, say=print
+            )
+        )
+    return records, net
+
+
+@pytest.mark.parametrize("table", STEPS, ids=lambda t: "-".join(map(str, t.values()))[:40])
+def test_a_step_is_proved_and_taken_up_again(
+    trained: tuple[Language, LanguageModel], table: dict[str, object], tmp_path: Path
+) -> None:
+    task, baseline = trained
+    (record,), net = _run(trained, tmp_path, table)
+    assert record.mask_error is not None and record.mask_error <= 1e-5
+    if table.get("cost") != "time":
+        assert record.parameters == count.parameters(net) < count.parameters(baseline)
+    if "parameters" in table:
+        assert record.parameters <= table["parameters"] * count.parameters(baseline)
+    (again,), other = _run(trained, tmp_path, table)
+    assert again == record
+    words = task.example()
+    with torch.no_grad():
+        assert torch.equal(net.eval()(words)[0], other.eval()(words)[0])
+
+
+def test_steps_go_together_and_what_is_gone_stays_gone(
+    trained: tuple[Language, LanguageModel], tmp_path: Path
+) -> None:
+    tables = [
+        {"kind": "rnn-gates", "ratio": 0.3, "window": 5, **TUNED},
+        {"kind": "rnn-svd", "parameters": 0.5},
+        {"kind": "finetune", "distil": True, **TUNED},
+    ]
+    records, net = _run(trained, tmp_path, *tables)
+    assert records[1].parameters == records[2].parameters <= 0.5 * count.parameters(trained[1])
+    assert records[2].validation["ppl"] < records[1].validation["ppl"]
+    read = [part.columns for part in recurrent(net)["layers.0"].h.parts]
+    assert all(columns is None or len(columns) <= 11 for columns in read)  # of 16, .3 gone
+
+
+def test_influence_is_the_gradient_of_a_mask_of_ones(
+    trained: tuple[Language, LanguageModel],
+) -> None:
+    """−∂L/∂M equals −W·∂L/∂W: the moving average of its magnitude over eight batches."""
+    task, net = trained
+    found = influence(net, task, 0)["layers.0.h"]
+    expected = torch.zeros_like(found)
+    weight = recurrent(net)["layers.0"].h.parts[0].factors[0]
+    for index, batch in enumerate(task.batches(0, 0)):
+        if index == 8:
+            break
+        net.zero_grad()
+        task.loss(net.eval(), batch, None).backward()
+        assert weight.grad is not None
+        product = (weight * weight.grad).detach().abs().view_as(expected)
+        expected = 0.98 * expected + 0.02 * product
+    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-9)
