@@ -1,6 +1,17 @@
 """Stages that change a network, by the kind a recipe gives; each file is one."""
 
-from compress.stages import baseline, cicr, finetune, infcp, prune, qat
+from compress.stages import (
+    baseline,
+    cicr,
+    finetune,
+    infcp,
+    prune,
+    qat,
+    rnn_columns,
+    rnn_gates,
+    rnn_svd,
+    rnn_units,
+)
 from compress.stages.base import Context, Outcome, Stage
 
 STAGES: dict[str, Stage] = {
@@ -8,6 +19,10 @@ STAGES: dict[str, Stage] = {
     "prune": prune,
     "infcp": infcp,
     "cicr": cicr,
+    "rnn-gates": rnn_gates,
+    "rnn-columns": rnn_columns,
+    "rnn-units": rnn_units,
+    "rnn-svd": rnn_svd,
     "finetune": finetune,
     "qat": qat,
 }

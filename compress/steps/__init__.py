@@ -15,8 +15,13 @@ from compress.steps.infcp import InfCp
 from compress.steps.prune import Prune
 from compress.steps.qat import Qat
 from compress.steps.quantize import Quantize
+from compress.steps.rnn_columns import RnnColumns
+from compress.steps.rnn_gates import RnnGates
+from compress.steps.rnn_svd import RnnSvd
+from compress.steps.rnn_units import RnnUnits
 
-Change = Prune | InfCp | Cicr | Finetune | Qat
+Recurrent = RnnGates | RnnColumns | RnnSvd | RnnUnits
+Change = Prune | InfCp | Cicr | Finetune | Qat | Recurrent
 Step = Annotated[Change | Quantize, Field(discriminator="kind")]
 
 __all__ = [
@@ -29,6 +34,10 @@ __all__ = [
     "Prune",
     "Qat",
     "Quantize",
+    "RnnColumns",
+    "RnnGates",
+    "RnnSvd",
+    "RnnUnits",
     "Schedule",
     "Step",
     "Tuning",
