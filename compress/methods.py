@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from compress import tasks
 from compress.criteria import CRITERIA
+from compress.distillation import DISTILLATIONS
 from compress.quantization import SCHEMES
 from compress.recipe import SHIPPED, shipped
 from compress.stages import STAGES
@@ -23,6 +24,7 @@ def found() -> dict[str, dict[str, str]]:
         "stage": {name: _headline(stage) for name, stage in STAGES.items()},
         "criterion": {name: _headline(score) for name, score in CRITERIA.items()},
         "quantizer": {name: scheme.summary for name, scheme in SCHEMES.items()},
+        "distillation": {name: _headline(module) for name, module in DISTILLATIONS.items()},
     }
 
 

@@ -8,7 +8,9 @@ from pydantic import Field
 from rich.table import Table
 
 from compress import plots
+from compress.export import Exported
 from compress.pack import Packed
+from compress.quantization.audit import Layer
 from compress.recipe import Recipe
 from compress.store import Record
 from compress.task import Quality
@@ -83,6 +85,21 @@ def rows(report: Report) -> list[Row]:
     return found
 
 
+def layers(exported: Exported) -> list[tuple[Layer, str]]:
+    """What the audit found of every layer with weights, and its SQNR in dB where it was measured.
+
+    Errors are listed in the order of execution, as the audit's layers are.
+    """
+    left = list(exported.errors)
+    found = []
+    for layer in exported.audit.layers:
+        same = [e for e in left if (e.layer, e.operator) == (layer.name, layer.operator)]
+        if same:
+            left.remove(same[0])
+        found.append((layer, f"{same[0].sqnr_db:.1f}" if same else ""))
+    return found
+
+
 def table(report: Report) -> Table:
     """The same for the terminal."""
     shown = Table(title=f"{report.recipe.name}, seed {report.seed}")
@@ -96,6 +113,8 @@ def table(report: Report) -> Table:
 def write(report: Report, out: Path) -> None:
     """Write report.json and report.html."""
     files.write_bytes(out / "report.json", report.model_dump_json(indent=1).encode())
+    drawn = [(record.kind, record.figures) for record in report.stages]
+    drawn.append(("quantize", report.result.exported.figures))
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
@@ -106,11 +125,8 @@ def write(report: Report, out: Path) -> None:
         pareto=Markup(plots.pareto(report)),
         curves=Markup(plots.curves(report.stages)),
         channels=Markup(plots.channels(report.stages)),
-        figures=[
-            (record.kind, Markup(plots.figures(record.figures)))
-            for record in report.stages
-            if record.figures
-        ],
+        figures=[(kind, Markup(plots.figures(found))) for kind, found in drawn if found],
+        layers=layers(report.result.exported),
         latency=report.result.manifest.result.latency,
         gate_met=report.missed is None,
     )

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress.distillation import teachers
+from compress.distillation import attention, enhancement, hints, logits, teachers
 from compress.distillation.attention import Attention
 from compress.distillation.cache import Cached
 from compress.distillation.hints import Hints
@@ -28,6 +28,12 @@ from device import bundle, files
 from device.errors import BadInputError
 
 BASELINE = "baseline"
+DISTILLATIONS = {
+    "logits": logits,
+    "hints": hints,
+    "attention": attention,
+    "enhancement": enhancement,
+}
 
 
 @dataclass(frozen=True)

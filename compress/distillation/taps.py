@@ -58,5 +58,5 @@ def like(teacher: Tensor, student: Tensor) -> Tensor:
     if teacher.shape[2:] == student.shape[2:]:
         return teacher
     if teacher.ndim == 4:
-        return nn.functional.adaptive_avg_pool2d(teacher, student.shape[2:])
+        return nn.functional.adaptive_avg_pool2d(teacher, (student.shape[2], student.shape[3]))
     return nn.functional.adaptive_avg_pool1d(teacher, student.shape[2])

@@ -98,7 +98,7 @@ class BundleClassifier(_Classifier):
         self.model, self.own = model, model.bundle.manifest.preprocessing
 
     def forward(self, batch: Tensor) -> Tensor:
-        mean, std = np.float32(self.own.mean), np.float32(self.own.std)
+        mean, std = (np.asarray(v, np.float32) for v in (self.own.mean, self.own.std))
         views = (self.pixels(batch, self.own.height, self.own.width).numpy() - mean) / std
         return self.ordered([self.model({"image": view[None]})["logits"] for view in views], batch)
 

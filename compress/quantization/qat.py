@@ -30,7 +30,7 @@ from compress.quantization.simulate import Simulation
 from compress.quantization.sqnr import Inside
 from compress.quantization.write import quantize
 from compress.steps import Quantize
-from compress.task import Deployed
+from compress.task import OneStep
 from device.errors import FieldwrenError
 
 FREEZE = 0.7
@@ -44,7 +44,7 @@ SHARED = (  # operators whose outputs have the scale of their inputs
 Values = NDArray[np.float64]
 
 
-def static(net: nn.Module, deployed: Deployed, numbers: Quantize, steps: int) -> Simulation:
+def static(net: nn.Module, deployed: OneStep, numbers: Quantize, steps: int) -> Simulation:
     """Prepare `net` for training as static-int8: it gets a child that holds the ranges.
 
     `deployed` is its deployed form, which must hold `net` itself; `steps` are those of the
@@ -59,7 +59,8 @@ def static(net: nn.Module, deployed: Deployed, numbers: Quantize, steps: int) ->
         plain, int8 = Path(folder) / "float.tflite", Path(folder) / "int8.tflite"
         export.convert(deployed, plain)
         examples = export.by_key(deployed, deployed.examples)
-        quantize(plain, numbers, examples, int8)
+        with export.silent():
+            quantize(plain, numbers, examples, int8)
         inside = Inside(plain)
         inside.run(examples[0])
         stored = {
@@ -119,7 +120,7 @@ def _layers(graph: fx.GraphModule, kinds: tuple[type[nn.Module], ...]) -> frozen
     return frozenset(name for name in called if isinstance(modules[name], kinds))
 
 
-def _values(graph: fx.GraphModule, net: nn.Module, deployed: Deployed) -> dict[fx.Node, Tensor]:
+def _values(graph: fx.GraphModule, net: nn.Module, deployed: OneStep) -> dict[fx.Node, Tensor]:
     """Every value of the graph while the deployed form computes its first example."""
 
     class Recorder(fx.Interpreter):

@@ -9,6 +9,7 @@ itself.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,12 +39,14 @@ class Inside:
     """A model that shows what flows between its operators, by the tensors' names."""
 
     def __init__(self, model: Path) -> None:
-        self._interpreter = Interpreter(
-            model_content=model.read_bytes(),
-            num_threads=1,
-            experimental_preserve_all_tensors=True,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that keeping all tensors takes memory
+            self._interpreter = Interpreter(
+                model_content=model.read_bytes(),
+                num_threads=1,
+                experimental_preserve_all_tensors=True,
+                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            )
         self._interpreter.allocate_tensors()
         runner = self._interpreter.get_signature_runner(SIGNATURE)
         self._inputs = {key: value["index"] for key, value in runner.get_input_details().items()}

@@ -3,6 +3,7 @@
 from compress.stages import (
     baseline,
     cicr,
+    codebook,
     finetune,
     infcp,
     prune,
@@ -24,6 +25,7 @@ STAGES: dict[str, Stage] = {
     "rnn-units": rnn_units,
     "rnn-svd": rnn_svd,
     "finetune": finetune,
+    "codebook": codebook,
     "qat": qat,
 }
 

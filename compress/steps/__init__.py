@@ -10,6 +10,7 @@ from pydantic import Field
 
 from compress.steps.base import Budget, Distil, Schedule, Tuning
 from compress.steps.cicr import Cicr
+from compress.steps.codebook import Codebook
 from compress.steps.finetune import Finetune
 from compress.steps.infcp import InfCp
 from compress.steps.prune import Prune
@@ -21,13 +22,14 @@ from compress.steps.rnn_svd import RnnSvd
 from compress.steps.rnn_units import RnnUnits
 
 Recurrent = RnnGates | RnnColumns | RnnSvd | RnnUnits
-Change = Prune | InfCp | Cicr | Finetune | Qat | Recurrent
+Change = Prune | InfCp | Cicr | Finetune | Qat | Recurrent | Codebook
 Step = Annotated[Change | Quantize, Field(discriminator="kind")]
 
 __all__ = [
     "Budget",
     "Change",
     "Cicr",
+    "Codebook",
     "Distil",
     "Finetune",
     "InfCp",

@@ -1,6 +1,7 @@
 """Hints and attention: formulas by hand, gradients that reach the student, hooks that go away."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -44,7 +45,7 @@ def test_hints_by_hand_and_learned() -> None:
     expected = 0.0
     for regressor, (own, other) in zip(hints.regressors, PAIRS.items(), strict=True):
         s, t = _inside(student, own, x), _inside(teacher, other, x)
-        expected += 2.0 * float((regressor(s) - t).square().mean())
+        expected += 2.0 * float((regressor(s) - t).detach().square().mean())
     assert float(loss) == pytest.approx(expected, rel=1e-4)
     loss.backward()
     assert student.get_submodule("stem.conv").weight.grad.abs().sum() > 0
@@ -90,7 +91,7 @@ def test_attention_knows_places_not_channels() -> None:
     torch.testing.assert_close(attention(maps), attention(3 * maps[:, [5, 3, 1, 0, 2, 4]]))
 
 
-def test_scoring_leaves_no_trace_and_hooks_go(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_scoring_leaves_no_trace_and_hooks_go(tmp_path: Path) -> None:
     shapes.make_folder(tmp_path / "shapes")
     task = shapes.make_task(tmp_path, shapes.write_recipe(tmp_path / "shapes.toml"))
     student, teacher, x = _pair()

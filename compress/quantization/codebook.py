@@ -1,0 +1,196 @@
+"""Codebooks: the weights of a layer share a few values, or a few short vectors of values.
+
+S. Han, H. Mao, W. J. Dally, "Deep Compression", ICLR 2016 (shared values, summed gradients);
+Y. Gong et al., "Compressing Deep Convolutional Networks using Vector Quantization", 2014 (vectors);
+Y. Choi et al., "Towards the Limit of Network Quantization", ICLR 2017 (weighted k-means).
+
+    min over C, a   Σ_i Σ_j h_ij·(v_ij − c_{a(i),j})²
+
+v_i  d weights in a row of one filter   a(i)  its entry   C  the codebook [K, d]
+h    what a weight matters: 1, its influence |w·∂L/∂w|, or the diagonal (∂L/∂w)² of the Fisher
+     information, which stands for the Hessian
+
+solved by Lloyd's iterations. Entries start evenly between the least and the largest weight where
+d = 1 (as Han found best), else at vectors drawn without repetition; an entry that nothing chose
+moves to the vector that is worst off.
+
+Fine-tuning moves the entries: every weight gets the sum of the gradients of all weights that share
+its entry, so weights that were equal stay equal under any optimizer that treats weights alike.
+
+A layer stored so takes n/d·⌈log₂ K⌉ bits of indices and 32·K·d of codebook. TFLite has no such
+format: in a .tflite the weights take what they took before.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+FILTERS = (nn.modules.conv._ConvNd, nn.Linear)
+ITERATIONS = 30
+FLOAT_BITS = 32
+CHUNK = 1 << 22  # distances held at a time
+LEAST = 1e-6  # of the mean importance: no weight may move freely
+
+
+@dataclass(frozen=True)
+class Coded:
+    """One layer after clustering."""
+
+    layer: str
+    weights: int
+    entries: int
+    vector: int
+    error: float  # RMS of the change over σ of the weights
+
+    @property
+    def bits(self) -> int:
+        """Indices and codebook."""
+        indices = self.weights // self.vector * math.ceil(math.log2(self.entries))
+        return indices + self.entries * self.vector * FLOAT_BITS
+
+
+def cluster(vectors: Tensor, importance: Tensor, entries: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Weighted k-means of [n, d] with h [n, d] → codebook [K, d], index of each vector [n]."""
+    n, d = vectors.shape
+    h = importance / importance.mean().clamp_min(1e-30) + LEAST
+    if d == 1:
+        low, high = vectors.aminmax()
+        codebook = torch.linspace(float(low), float(high), entries)[:, None]
+    else:
+        draw = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:entries]
+        codebook = vectors[draw].clone()
+    indices = torch.full((n,), -1)
+    for _ in range(ITERATIONS):
+        nearest, errors = _assign(vectors, h, codebook)
+        if torch.equal(nearest, indices):
+            break
+        indices = nearest
+        mass = torch.zeros(entries, d).index_add_(0, indices, h)
+        total = torch.zeros(entries, d).index_add_(0, indices, h * vectors)
+        used = mass[:, 0] > 0
+        codebook[used] = total[used] / mass[used]
+        idle = (~used).nonzero()[:, 0]
+        if len(idle):
+            worst = errors.topk(min(len(idle), n)).indices
+            codebook[idle[: len(worst)]] = vectors[worst]
+    return codebook, _assign(vectors, h, codebook)[0]
+
+
+def _assign(vectors: Tensor, h: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
+    """Nearest entry [n] and the weighted squared distance to it [n]."""
+    nearest, errors = [], []
+    size = max(1, CHUNK // len(codebook))
+    for v, weight in zip(torch.split(vectors, size), torch.split(h, size), strict=True):
+        # Σ_j h·v² is the same for all entries
+        distance = weight @ codebook.square().T - 2 * (weight * v) @ codebook.T
+        least = distance.min(1)
+        nearest.append(least.indices)
+        errors.append(least.values + (weight * v.square()).sum(1))
+    return torch.cat(nearest), torch.cat(errors)
+
+
+class Shared:
+    """The coded layers of a network; a companion of its fine-tuning (compress/train.py)."""
+
+    def __init__(self) -> None:
+        self.layers: dict[str, tuple[nn.Module, Tensor, int, int]] = {}  # indices, entries, d
+
+    def add(self, name: str, layer: nn.Module, indices: Tensor, entries: int, vector: int) -> None:
+        """A layer whose vectors share entries by `indices`."""
+        self.layers[name] = layer, indices, entries, vector
+
+    def to(self, device: torch.device) -> "Shared":
+        self.layers = {
+            name: (layer, indices.to(device), entries, vector)
+            for name, (layer, indices, entries, vector) in self.layers.items()
+        }
+        return self
+
+    def loss(self) -> Tensor:
+        """Nothing is asked beside the task."""
+        return torch.zeros(())
+
+    def step(self) -> None:
+        """Every weight gets the gradient of its entry: the sum over all that share it."""
+        for layer, indices, entries, vector in self.layers.values():
+            gradient = layer.weight.grad
+            if isinstance(gradient, Tensor):
+                layer.weight.grad = _shared(gradient, indices, entries, vector, mean=False)
+
+    def tie(self) -> None:
+        """Make weights that share an entry equal to the last bit."""
+        with torch.no_grad():
+            for layer, indices, entries, vector in self.layers.values():
+                weight = layer.weight
+                assert isinstance(weight, Tensor)
+                weight.copy_(_shared(weight, indices, entries, vector, mean=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: indices for name, (_, indices, _, _) in self.layers.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Indices are found again in the same way; a checkpoint must agree."""
+        for name, (layer, _, entries, vector) in self.layers.items():
+            self.layers[name] = layer, state[name], entries, vector
+
+
+def code(
+    net: nn.Module,
+    importance: Mapping[str, Tensor],
+    *,
+    entries: int,
+    vector: int,
+    keep: Iterable[str],
+    seed: int,
+) -> tuple[Shared, tuple[Coded, ...]]:
+    """Replace the weights of `net`, in place, by their codebooks' entries.
+
+    Args:
+        importance: h of a layer, of its weight's shape; a layer that is missing counts evenly.
+        keep: patterns of names of layers that stay as they are.
+
+    A layer stays as it is, too, if its codebook would make it no smaller; its vectors are as long
+    as `vector` and the length of a filter allow.
+    """
+    shared, coded, patterns = Shared(), [], tuple(keep)
+    for name, layer in net.named_modules():
+        if not isinstance(layer, FILTERS) or any(fnmatchcase(name, p) for p in patterns):
+            continue
+        weight = layer.weight.detach()
+        d = math.gcd(vector, weight[0].numel())
+        plan = Coded(name, weight.numel(), entries, d, 0.0)
+        if plan.bits >= weight.numel() * FLOAT_BITS:
+            continue
+        h = importance.get(name, torch.ones_like(weight))
+        codebook, indices = cluster(
+            weight.float().cpu().reshape(-1, d), h.float().cpu().reshape(-1, d), entries, seed
+        )
+        found = codebook[indices].view(weight.shape).to(weight)
+        change = float((found - weight).square().mean().sqrt() / weight.std().clamp_min(1e-12))
+        with torch.no_grad():
+            layer.weight.copy_(found)
+        shared.add(name, layer, indices, entries, d)
+        coded.append(Coded(name, weight.numel(), entries, d, change))
+    return shared, tuple(coded)
+
+
+def stored(net: nn.Module, coded: Iterable[Coded]) -> tuple[int, int]:
+    """Bytes of all parameters and buffers: as float32, and with the coded layers as codebooks."""
+    everything = [*net.parameters(), *(b for b in net.buffers() if b.is_floating_point())]
+    plain = 4 * sum(values.numel() for values in everything)
+    saved = sum(layer.weights * FLOAT_BITS - layer.bits for layer in coded)
+    return plain, plain - saved // 8
+
+
+def _shared(values: Tensor, indices: Tensor, entries: int, vector: int, *, mean: bool) -> Tensor:
+    flat = values.reshape(-1, vector)
+    total = torch.zeros(entries, vector, dtype=torch.float64, device=flat.device)
+    total.index_add_(0, indices, flat.double())
+    if mean:
+        total /= indices.bincount(minlength=entries).clamp_min(1)[:, None]
+    return total[indices].to(values.dtype).view(values.shape)

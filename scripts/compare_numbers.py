@@ -1,0 +1,296 @@
+"""Number formats side by side: one trained network, deployed in every scheme, scored and timed.
+
+    python scripts/compare_numbers.py run STUDY --stage DIR --data DIR --out DIR
+    python scripts/compare_numbers.py time STUDY --out DIR [--runtime PYTHON]…
+    python scripts/compare_numbers.py table STUDY --out DIR
+
+A study (benchmarks/studies/numbers-*.toml) names a recipe, whose task and network it takes, and the
+cells: steps that end with quantize. They start from a finished stage (--stage: its folder, with
+state.pt), the float network. `run` makes a signed bundle of every cell, scores it through the
+TFLite file and appends a line to OUT/rows.csv; cells that have one are not done again, and training
+that was interrupted goes on. `time` runs all bundles in turns (scripts/interleaved.py) on this
+Python's runtime and on every other named, and writes OUT/times.csv. Choices are to be made with
+`--split validation`; the shipped tables read the final split once.
+"""
+
+import copy
+import csv
+import json
+import os
+import subprocess
+import sys
+import time as clock
+import tomllib
+import zlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from pydantic import Field, TypeAdapter, ValidationError
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
+
+from compress import advance, recipe, store, tasks
+from compress.pack import Packed, pack
+from compress.steps import Change, Quantize
+from compress.task import Task
+from device import bundle, errors, files
+from device.manifest import Frozen
+
+STEP: TypeAdapter[Change] = TypeAdapter(Annotated[Change, Field(discriminator="kind")])
+ROWS, TIMES = "rows.csv", "times.csv"
+COLUMNS = (
+    "cell",
+    "score",
+    "change",
+    "file, kB",
+    "deflated, kB",
+    "as codebook, kB",
+    "weights",
+    "worst layer, dB",
+    "answers, dB",
+)
+cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+
+
+class Cell(Frozen):
+    """One line of the table."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    steps: tuple[dict[str, Any], ...] = Field(min_length=1, description="the last is quantize")
+
+
+class Study(Frozen):
+    """The file; the first cell is what the others are compared with."""
+
+    recipe: str
+    cell: tuple[Cell, ...]
+
+
+class Row(Frozen):
+    """What came out of one cell."""
+
+    cell: str
+    split: str
+    metric: str
+    score: float
+    bytes: int
+    deflated: int
+    coded: int | None = Field(description="bytes with codebooks, where there are any")
+    weights: str
+    spared: str
+    worst_db: float | None
+    answers_db: float | None
+    seconds: float
+
+
+def read(path: Path) -> Study:
+    """BadInputError: no such file, or not a study."""
+    try:
+        return Study.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+        raise errors.BadInputError(f"{path}: not a study: {error}") from error
+
+
+@cli.command()
+def run(
+    study: Path,
+    stage: Annotated[Path, typer.Option(help="folder of the finished float stage")],
+    data: Annotated[Path, typer.Option(help="data folder of the recipe")],
+    out: Annotated[Path, typer.Option(help="results; finished cells there are kept")],
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    split: Annotated[str, typer.Option(help="final or validation")] = "final",
+    only: Annotated[str | None, typer.Option(help="one cell")] = None,
+) -> None:
+    """Do the cells that are not done yet."""
+    chosen = read(study)
+    loaded = recipe.load(chosen.recipe)
+    plugin = tasks.plugin(loaded.task, recipe.find(chosen.recipe))
+    task: Task = plugin.make(loaded.settings, (data,), seed)
+    net = task.build()
+    net.load_state_dict(torch.load(stage / store.STATE, weights_only=True))
+    net.eval()
+    parent = store.key(files.sha256(stage / store.STATE), seed)
+    scored = task.final_split() if split == "final" else split
+    done = {row.cell for row in rows(out)}
+    for cell in chosen.cell:
+        if cell.name in done or only not in (None, cell.name):
+            continue
+        started = clock.perf_counter()
+        other, numbers, key, coded = copy.deepcopy(net), cell.steps[-1], parent, None
+        for index, table in enumerate(cell.steps[:-1]):
+            step = STEP.validate_python(table)
+            key = advance.key(step, key)
+            record = advance.advance(
+                store.Place(out / "stages" / cell.name / f"{index}-{advance.kind(step)}", key),
+                task,
+                other,
+                step,
+                seed=seed,
+                example=task.example(),
+                teacher=net,
+                say=print,
+            )
+            if isinstance(record.structure, dict) and "stored_bytes" in record.structure:
+                coded = int(str(record.structure["stored_bytes"]))
+        text = f"# cell {cell.name} of\n{study.read_text(encoding='utf-8')}"
+        packed = pack(
+            task,
+            other.eval(),
+            loaded.model_copy(update={"text": text}),
+            seed,
+            numbers=Quantize.model_validate(numbers),
+            target=out / "bundles" / cell.name,
+            split=scored,
+        )
+        append(out / ROWS, row(cell.name, packed, coded, clock.perf_counter() - started))
+        print(f"{cell.name}: {packed.quality.primary} {packed.quality.value:.2f}")
+
+
+def row(name: str, packed: Packed, coded: int | None, seconds: float) -> Row:
+    """The figures of one bundle."""
+    content = (packed.path / bundle.MODEL).read_bytes()
+    exported = packed.exported
+    noise = [error.sqnr_db for error in exported.errors]
+    return Row(
+        cell=name,
+        split=packed.split,
+        metric=packed.quality.primary,
+        score=packed.quality.value,
+        bytes=len(content),
+        deflated=len(zlib.compress(content, 9)),
+        coded=coded,
+        weights=" ".join(f"{n}×{kind}" for kind, n in exported.audit.weights.items()),
+        spared=" ".join(one.layer for one in exported.sensitivities if one.spared),
+        worst_db=min(noise) if noise else None,
+        answers_db=noise[-1] if noise else None,
+        seconds=seconds,
+    )
+
+
+def rows(out: Path) -> list[Row]:
+    """Finished cells."""
+    if not (out / ROWS).is_file():
+        return []
+    with (out / ROWS).open(newline="", encoding="utf-8") as lines:
+        return [Row.model_validate(_values(line)) for line in csv.DictReader(lines)]
+
+
+def _values(line: dict[str, str]) -> dict[str, str | None]:
+    """What an empty field of a line means."""
+    return {k: v if v or k in ("weights", "spared") else None for k, v in line.items()}
+
+
+def append(path: Path, entry: Row) -> None:
+    """One more line; the file is replaced as a whole, so that none is ever cut in half."""
+    before = path.read_text(encoding="utf-8") if path.is_file() else None
+    with (
+        files.replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as to,
+    ):
+        writer = csv.DictWriter(to, list(Row.model_fields), lineterminator="\n")
+        if before is None:
+            writer.writeheader()
+        else:
+            to.write(before)
+        writer.writerow(entry.model_dump())
+
+
+@cli.command()
+def time(
+    study: Path,
+    out: Annotated[Path, typer.Option(help="results of run")],
+    runtime: Annotated[
+        list[Path] | None, typer.Option(help="another Python, with tflite-runtime, numpy, typer")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1)] = 15,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """Time all finished bundles in turns, on every runtime."""
+    order = [cell.name for cell in read(study).cell]
+    bundles = [
+        out / "bundles" / row.cell for row in sorted(rows(out), key=lambda r: order.index(r.cell))
+    ]
+    if not bundles:
+        raise errors.BadInputError(f"{out}: no finished cell: run the study first")
+    script = Path(__file__).with_name("interleaved.py")
+    lines: list[dict[str, Any]] = []
+    for python in (Path(sys.executable), *(runtime or ())):
+        command = [python, script, *bundles, "--rounds", str(rounds), "--threads", str(threads)]
+        made = subprocess.run(
+            list(map(str, command)),
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        )
+        if made.returncode:
+            reason = (made.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise errors.FieldwrenError(f"{python}: timing failed: {reason}")
+        found = json.loads(made.stdout)
+        print(f"{found['runtime']}: {found['machine']}")
+        for name, entry in found["models"].items():
+            lines.append({"runtime": found["runtime"], "cell": name, **entry})
+    names = ["runtime", "cell", "p50_ms", "p10_ms", "p90_ms", "difference", "tolerance", "refused"]
+    with (
+        files.replacing(out / TIMES) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as to,
+    ):
+        writer = csv.DictWriter(to, names, lineterminator="\n", restval="")
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+@cli.command()
+def table(study: Path, out: Annotated[Path, typer.Option(help="results of run and time")]) -> None:
+    """Print what is done so far as Markdown tables."""
+    order = [cell.name for cell in read(study).cell]
+    found = sorted(rows(out), key=lambda r: order.index(r.cell))
+    if not found:
+        raise errors.BadInputError(f"{out}: no finished cell: run the study first")
+    print(f"{found[0].metric} on {found[0].split}\n")
+    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
+    for one in found:
+        cells = [
+            one.cell,
+            f"{one.score:.2f}",
+            f"{one.score - found[0].score:+.2f}",
+            f"{one.bytes / 1e3:.1f}",
+            f"{one.deflated / 1e3:.1f}",
+            "" if one.coded is None else f"{one.coded / 1e3:.1f}",
+            one.weights,
+            "" if one.worst_db is None else f"{one.worst_db:.1f}",
+            "" if one.answers_db is None else f"{one.answers_db:.1f}",
+        ]
+        print(f"| {' | '.join(cells)} |")
+    if not (out / TIMES).is_file():
+        return
+    with (out / TIMES).open(newline="", encoding="utf-8") as lines:
+        times = list(csv.DictReader(lines))
+    for runtime in dict.fromkeys(line["runtime"] for line in times):
+        print(f"\n{runtime}\n\n| cell | p50, ms | rounds' p10–p90 | against {order[0]} | answers |")
+        print("|---|---|---|---|---|")
+        of = {line["cell"]: line for line in times if line["runtime"] == runtime}
+        for line in of.values():
+            print(f"| {' | '.join(_timed(line, of.get(order[0])))} |")
+
+
+def _timed(line: dict[str, str], first: dict[str, str] | None) -> list[str]:
+    if line["refused"]:
+        return [line["cell"], "refused", "", "", line["refused"]]
+    ratio = ""
+    if first is not None and first["p50_ms"]:
+        ratio = f"{float(first['p50_ms']) / float(line['p50_ms']):.2f} ×"
+    right = float(line["difference"]) <= float(line["tolerance"])
+    return [
+        line["cell"],
+        f"{float(line['p50_ms']):.3f}",
+        f"{float(line['p10_ms']):.3f}–{float(line['p90_ms']):.3f}",
+        ratio,
+        "right" if right else f"WRONG: off by {float(line['difference']):.2g}",
+    ]
+
+
+if __name__ == "__main__":
+    errors.run(cli)

@@ -1,0 +1,103 @@
+"""Time several bundles in turns, with whatever runtime this Python has, and prove their answers.
+
+    PYTHON scripts/interleaved.py BUNDLE… [--rounds N]      one JSON object
+
+PYTHON needs numpy, typer and one runtime, ai-edge-litert or tflite-runtime: an environment of its
+own, because the two ask for different versions of numpy. Each round times a block of every model,
+so that a machine whose speed drifts disturbs all alike; the inputs are the bundles' golden vectors.
+"""
+
+import json
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
+
+from device import errors
+from device.machine import machine
+from device.runtime import Runtime
+
+BLOCK_SECONDS = 0.2  # of one model in one round, roughly
+MOST, WARM_UP = 40, 3
+
+
+class Candidate:
+    """One bundle's model with its golden vectors."""
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        self.runtime = Runtime(folder / "model.tflite", threads=threads)
+        inputs = {tensor["key"]: tensor["name"] for tensor in manifest["inputs"]}
+        self.outputs = {tensor["key"]: tensor["name"] for tensor in manifest["outputs"]}
+        self.tolerance = float(manifest["golden_tolerance"])
+        with np.load(folder / "golden.npz", allow_pickle=False) as stored:
+            self.golden: dict[str, NDArray[Any]] = {key: stored[key] for key in stored.files}
+        count = len(next(iter(self.golden.values())))
+        self.examples = [
+            {key: self.golden[f"in.{name}"][i] for key, name in inputs.items()}
+            for i in range(count)
+        ]
+        one = float(np.median(self.times(WARM_UP)))
+        self.block = max(1, min(MOST, round(BLOCK_SECONDS / one)))
+
+    def times(self, runs: int) -> NDArray[np.float64]:
+        """Seconds of feed and invoke."""
+        taken = np.empty(runs)
+        for run in range(runs):
+            started = perf_counter()
+            self.runtime.feed(self.examples[run % len(self.examples)])
+            self.runtime.invoke()
+            taken[run] = perf_counter() - started
+        return taken
+
+    def difference(self) -> float:
+        """Largest |output − golden| on this runtime."""
+        worst = 0.0
+        for index, example in enumerate(self.examples):
+            for key, value in self.runtime(example).items():
+                expected = self.golden[f"out.{self.outputs[key]}"][index]
+                worst = max(worst, float(np.abs(value - expected).max()))
+        return worst
+
+
+def main(
+    bundles: list[Path],
+    rounds: Annotated[int, typer.Option(min=1)] = 15,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """Print medians over rounds in milliseconds; a model this runtime refuses gives its reason."""
+    candidates: dict[str, Candidate] = {}
+    found: dict[str, dict[str, Any]] = {}
+    for folder in bundles:
+        try:
+            candidate = Candidate(folder, threads)
+            candidates[folder.name] = candidate
+            found[folder.name] = {
+                "difference": candidate.difference(),
+                "tolerance": candidate.tolerance,
+            }
+        except errors.FieldwrenError as error:
+            found[folder.name] = {"refused": str(error)}
+    medians: dict[str, list[float]] = {name: [] for name in candidates}
+    for number in range(rounds):
+        names = list(candidates)[:: 1 if number % 2 == 0 else -1]
+        for name in names:
+            taken = candidates[name].times(candidates[name].block)
+            medians[name].append(1e3 * float(np.median(taken)))
+    for name, values in medians.items():
+        low, middle, high = np.percentile(values, (10, 50, 90))
+        found[name] |= {"p10_ms": low, "p50_ms": middle, "p90_ms": high}
+    runtime = next((c.runtime.description for c in candidates.values()), "none")
+    print(json.dumps({"machine": machine(), "runtime": runtime, "models": found}))
+
+
+if __name__ == "__main__":
+    cli = typer.Typer(add_completion=False)
+    cli.command()(main)
+    errors.run(cli)

@@ -1,0 +1,100 @@
+"""A simulated network: folded norms change nothing, rounded weights learn all the same."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from compress.quantization import fake, simulate
+from compress.quantization.simulate import Simulation
+from device.errors import FieldwrenError
+from models.tcn import TCN
+from tests.compress import graphs
+
+
+def _input() -> Tensor:
+    return torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def _plain(net: nn.Module) -> Simulation:
+    return Simulation(simulate.trace(net), frozenset(), {}, {})
+
+
+@pytest.mark.parametrize("name", list(graphs.GRAPHS))
+def test_folding_changes_nothing(name: str) -> None:
+    net = graphs.make(name)
+    with torch.no_grad():
+        expected = net(_input())
+        simulation = _plain(net)
+        assert simulation.norms  # something was folded
+        net.train()  # statistics stay those of the trained network
+        with simulation.active(net):
+            got = net(_input())
+        net.eval()
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(net(_input()), expected)  # and is itself again
+
+
+def test_folding_a_temporal_network_changes_nothing() -> None:
+    torch.manual_seed(0)
+    net = TCN(12, 12, residual=8, hidden=16, dilations=(1, 2))
+    x = torch.rand(3, 12, 20)
+    net(x)  # statistics that are not the identity
+    net.eval()
+    with torch.no_grad():
+        expected = net(x)
+        with _plain(net).active(net):
+            torch.testing.assert_close(net(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_of_a_folded_quantized_layer() -> None:
+    """Against the same written out: w·γ/σ rounded, with the straight-through estimator."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, bias=True), nn.BatchNorm2d(4), nn.ReLU())
+    net[1].running_mean.uniform_(-1, 1)
+    net[1].running_var.uniform_(0.5, 2)
+    nn.init.uniform_(net[1].weight, 0.5, 2)
+    oracle = copy.deepcopy(net)
+    x = _input()
+    simulation = Simulation(simulate.trace(net), frozenset({"0"}), {}, {})
+    with simulation.active(net):
+        net(x).square().sum().backward()
+
+    conv, norm = oracle[0], oracle[1]
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    w = conv.weight * scale[:, None, None, None]
+    s = w.detach().abs().amax((1, 2, 3), keepdim=True) / 127
+    rounded = w + (torch.clamp(torch.round(w.detach() / s), -127, 127) * s - w.detach())
+    bias = norm.bias + (conv.bias - norm.running_mean) * scale
+    F.relu(F.conv2d(x, rounded, bias)).square().sum().backward()
+    for got, expected in zip(net.parameters(), oracle.parameters(), strict=True):
+        torch.testing.assert_close(got.grad, expected.grad, rtol=1e-4, atol=1e-3)
+
+
+def test_what_a_layer_reads_and_what_a_node_gives_are_rounded() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 3), nn.ReLU())
+    x = torch.randn(4, 5)
+    low, high = torch.tensor(0.0), torch.tensor(1.0)
+    simulation = Simulation(
+        simulate.trace(net),
+        frozenset({"0"}),
+        {"_1": lambda value: fake.activation(value, low, high)},
+        {"0": lambda value: fake.dynamic(value, (-1,))},
+    )
+    with simulation.active(net), torch.no_grad():
+        got = net(x)
+    w = fake.weight(net[0].weight.detach())
+    expected = fake.activation(F.relu(F.linear(fake.dynamic(x, (-1,)), w, net[0].bias)), low, high)
+    torch.testing.assert_close(got, expected.detach())
+
+
+def test_a_graph_that_depends_on_values_is_refused_by_name() -> None:
+    class Fickle(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(FieldwrenError, match="Fickle cannot be trained with quantization"):
+        simulate.trace(Fickle())

@@ -1,0 +1,94 @@
+"""Number formats side by side, at the scale of coloured shapes."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from compress import store
+from device.errors import BadInputError
+from scripts import compare_numbers
+from tests.compress import shapes
+
+STUDY = """
+recipe = "{recipe}"
+[[cell]]
+name = "fp32"
+steps = [{{kind = "quantize", scheme = "fp32"}}]
+[[cell]]
+name = "qat"
+steps = [
+    {{kind = "qat", epochs = 1, lr = 0.01, samples = 4}},
+    {{kind = "quantize", scheme = "static-int8", samples = 4}},
+]
+[[cell]]
+name = "codes"
+steps = [
+    {{kind = "codebook", entries = 8}},
+    {{kind = "quantize", scheme = "fp16"}},
+]
+"""
+
+
+def test_a_study_is_run_once_timed_and_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shapes.make_folder(tmp_path / "shapes")
+    task = shapes.make_task(tmp_path, shapes.write_recipe(tmp_path / "shapes.toml"))
+    torch.manual_seed(0)
+    net = task.build()
+    net(task.example().repeat(2, 1, 1, 1))  # norms that have seen something
+    stage, out = tmp_path / "stage", tmp_path / "out"
+    stage.mkdir()
+    torch.save(net.state_dict(), stage / store.STATE)
+    study = tmp_path / "study.toml"
+    study.write_text(STUDY.format(recipe=tmp_path / "shapes.toml"))
+    compare_numbers.run(study, stage, tmp_path, out, seed=0, split="validation", only=None)
+    found = {row.cell: row for row in compare_numbers.rows(out)}
+    assert list(found) == ["fp32", "qat", "codes"]
+    assert {row.split for row in found.values()} == {"validation"}
+    assert found["qat"].bytes < 0.6 * found["fp32"].bytes
+    assert found["qat"].weights.endswith("×INT8") and found["qat"].worst_db is not None
+    coded = found["codes"].coded
+    assert coded is not None and coded < 0.4 * found["fp32"].bytes
+    assert found["fp32"].coded is None
+
+    made = (out / "bundles" / "fp32" / "model.tflite").stat().st_mtime_ns
+    compare_numbers.run(study, stage, tmp_path, out, seed=0, split="validation", only=None)
+    assert len(compare_numbers.rows(out)) == 3
+    assert (out / "bundles" / "fp32" / "model.tflite").stat().st_mtime_ns == made
+
+    compare_numbers.time(study, out, runtime=[Path(sys.executable)], rounds=2, threads=1)
+    with (out / compare_numbers.TIMES).open() as lines:
+        times = list(csv.DictReader(lines))
+    assert [line["cell"] for line in times] == ["fp32", "qat", "codes"] * 2
+    assert all(0 < float(line["p10_ms"]) <= float(line["p90_ms"]) for line in times)
+    assert all(float(line["difference"]) <= float(line["tolerance"]) for line in times)
+    capsys.readouterr()
+    compare_numbers.table(study, out)
+    printed = capsys.readouterr().out
+    assert "| qat |" in printed and "right" in printed and "WRONG" not in printed
+
+
+def test_what_is_no_study_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text('recipe = "a"\ncell = [{name = "a", steps = []}]')
+    with pytest.raises(BadInputError, match="not a study"):
+        compare_numbers.read(tmp_path / "x.toml")
+    with pytest.raises(BadInputError, match="run the study first"):
+        (tmp_path / "y.toml").write_text('recipe = "a"\ncell = []')
+        compare_numbers.table(tmp_path / "y.toml", tmp_path)
+
+
+def test_a_damaged_model_is_reported_not_hidden(classifier: Path) -> None:
+    (classifier / "model.tflite").write_bytes(b"no model")
+    script = Path(compare_numbers.__file__).with_name("interleaved.py")
+    made = subprocess.run(
+        [sys.executable, script, classifier, "--rounds", "1"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert '"refused"' in made.stdout and "cannot run this model" in made.stdout
