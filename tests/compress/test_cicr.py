@@ -192,6 +192,28 @@ def test_no_rate_is_probed_more_than_twice_whatever_the_noise() -> None:
         assert all(attempt < 2 for _, attempt in tried)
 
 
+@pytest.mark.parametrize("width", [1, 2, 3, 7])
+def test_probing_ahead_finds_what_probing_in_turn_finds(width: int) -> None:
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(10):
+        noise = {
+            (i / 128, attempt): float(4 * torch.randn((), generator=generator))
+            for i in range(129)
+            for attempt in range(2)
+        }
+        curve, rounds = Curve(float(torch.rand((), generator=generator)), noise), 0
+        in_turn = cicr.search(curve, 90.0, 0.01, margin=3.0)
+        known: dict[cicr.Asked, cicr.Candidate] = {}
+        while asked := cicr.ahead(known, 90.0, 0.01, 3.0, width):
+            assert len(asked) <= width and not set(asked) & set(known)
+            known.update({each: curve(*each) for each in asked})
+            rounds += 1
+        assert cicr.search(lambda *each: known[each], 90.0, 0.01, 3.0) == in_turn  # noqa: B023
+        assert rounds <= len(in_turn.probes)
+        if width >= 3:  # two steps of the bisection a round
+            assert rounds <= math.ceil(len(in_turn.probes) / 2) + 2
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("cicr")
