@@ -11,8 +11,7 @@ position in all parts: counts and rounding then hold in every part.
 """
 
 import copy
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,13 +23,10 @@ from compress import patterns
 from compress.criteria import CRITERIA
 from compress.criteria.base import Group, Statistics
 from compress.statistics import Calibration
-from compress.steps import Prune
 from device.errors import FieldwrenError
 from device.manifest import Frozen
 
 ROOTS = (nn.modules.conv._ConvNd, nn.Linear)
-SEARCH_STEPS = 12  # bisections for a target: the ratio is then known to 1/4096
-ACCURATE = 0.005  # of the network's multiply-accumulates: close enough to the target
 AGREEMENT = 1e-5  # largest |masked − removed| over the outputs
 
 
@@ -91,81 +87,14 @@ def score_groups(
     return found
 
 
-def choose(scored: Iterable[Scored], ratio: float, step: Prune) -> Plan:
-    """Remove about `ratio` of the channels: of every group, or the lowest scores of all groups."""
-    groups = list(scored)
-    threshold = 0.0
-    if step.scope == "global":
-        every = torch.cat([group.scores for group in groups]).sort().values
-        threshold = float(every[min(len(every) - 1, round(ratio * len(every)))])
-    cuts = []
-    for group in groups:
-        channels = len(group.scores)
-        if step.scope == "global":
-            wanted = int((group.scores >= threshold).sum())
-        else:
-            wanted = round(channels * (1 - ratio))
-        keep = _rounded(wanted, channels, step)
-        removed = group.scores.argsort(stable=True)[: channels - keep].sort().values
-        cuts.append(
-            Cut(
-                layer=group.layer,
-                channels=channels,
-                removed=tuple(removed.tolist()),
-                members=group.members,
-            )
+def untouched(scored: Iterable[Scored]) -> Plan:
+    """The plan that names every group and removes nothing."""
+    return Plan(
+        cuts=tuple(
+            Cut(layer=group.layer, channels=len(group.scores), removed=(), members=group.members)
+            for group in scored
         )
-    return Plan(cuts=tuple(cuts))
-
-
-def _rounded(wanted: int, channels: int, step: Prune) -> int:
-    least = math.ceil(channels * (1 - step.max_ratio))
-    keep = max(wanted, least, 1)
-    keep = max(step.round_to, round(keep / step.round_to) * step.round_to)
-    while keep < least:
-        keep += step.round_to
-    return min(keep, channels)
-
-
-def make_plan(
-    net: nn.Module,
-    example: Tensor,
-    head: Sequence[nn.Module],
-    step: Prune,
-    seed: int,
-    cost: Callable[[nn.Module], int],
-    calibration: Calibration | None = None,
-) -> Plan:
-    """The plan that meets a step's ratio, or comes closest to its share of `cost` from below.
-
-    Raises:
-        FieldwrenError: the target cannot be reached within `max_ratio`.
-    """
-    scored = score_groups(net, example, head, step.criterion, seed, calibration)
-    if not scored:
-        raise FieldwrenError("nothing to prune: no layer's channels are free to go")
-    if step.ratio is not None:
-        return choose(scored, step.ratio, step)
-    assert step.macs is not None
-    whole = cost(net)
-    target = step.macs * whole
-    low, high, best = 0.0, 1.0, None
-    for _ in range(SEARCH_STEPS):
-        ratio = (low + high) / 2
-        plan = choose(scored, ratio, step)
-        spent = cost(remove(copy.deepcopy(net), example, plan))
-        if spent > target:
-            low = ratio
-        else:
-            high, best = ratio, plan
-            if target - spent < ACCURATE * whole:
-                break
-    if best is None:
-        raise FieldwrenError(
-            f"pruning cannot keep only {step.macs:.0%} of the multiply-accumulates with max_ratio "
-            f"{step.max_ratio}: raise max_ratio or macs"
-        )
-    return best
+    )
 
 
 def mask(net: nn.Module, example: Tensor, plan: Plan) -> nn.Module:

@@ -16,6 +16,23 @@ from device.errors import FieldwrenError
 
 BATCHES = 8
 FILTERS = (nn.modules.conv._ConvNd, nn.Linear)  # layers whose output channels are filters
+
+
+class _First:
+    """The first batches of a task's first epoch, as often as they are asked for."""
+
+    def __init__(self, task: Task, seed: int, noise: bool) -> None:
+        self._task, self._seed, self._noise = task, seed, noise
+
+    def __iter__(self) -> Iterator[Batch]:
+        generator = torch.Generator().manual_seed(self._seed)
+        for inputs, *rest in islice(self._task.batches(0, self._seed), BATCHES):
+            if self._noise:
+                random = torch.randn(inputs.shape, generator=generator)
+                inputs = inputs.mean() + inputs.std() * random
+            yield (inputs, *rest)
+
+
 Loss = Callable[[nn.Module, Batch], Tensor]
 Measure = Callable[[nn.Module, Tensor, Tensor], Tensor]  # layer, its input, its output
 PerLayer = Mapping[nn.Module, Tensor]
@@ -35,12 +52,15 @@ class Calibration:
         self._found: dict[Hashable, PerLayer] = {}
 
     @classmethod
-    def of(cls, task: Task, net: nn.Module, seed: int) -> "Calibration":
-        """The first BATCHES of a task's training batches; they are loaded when first needed."""
+    def of(cls, task: Task, net: nn.Module, seed: int, noise: bool = False) -> "Calibration":
+        """The first BATCHES of a task's training batches, made whenever they are needed.
+
+        `noise`: random values in place of the inputs, of the same mean and deviation.
+        """
         return cls(
             net,
             lambda net, batch: task.loss(net, batch, None),
-            islice(task.batches(0, seed), BATCHES),
+            _First(task, seed, noise),
         )
 
     def once(
@@ -70,7 +90,7 @@ class Calibration:
         examples = 0
         try:
             with self._at_rest(), torch.no_grad():
-                for batch in self._placed():
+                for batch in self.batches():
                     self.loss(self.net, batch)
                     examples += len(batch[0])
         finally:
@@ -81,7 +101,7 @@ class Calibration:
     def losses(self, examples: int | None = None) -> Iterator[Tensor]:
         """The loss of batch after batch, or of so many single examples, to differentiate."""
         with self._at_rest(), torch.enable_grad():
-            for batch in self._placed() if examples is None else self._single(examples):
+            for batch in self.batches() if examples is None else self._single(examples):
                 yield self.loss(self.net, batch)
 
     def gradients(self, examples: int | None = None) -> Iterator[dict[nn.Module, Tensor]]:
@@ -94,7 +114,8 @@ class Calibration:
                 for (layer, weight), gradient in zip(weights.items(), found, strict=True)
             }
 
-    def _placed(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Batch]:
+        """The batches, where the network is."""
         device = next(self.net.parameters()).device
         empty = True
         for batch in self._batches:
@@ -106,7 +127,7 @@ class Calibration:
             )
 
     def _single(self, examples: int) -> Iterator[Batch]:
-        for batch in self._placed():
+        for batch in self.batches():
             for index in range(min(len(batch[0]), examples)):
                 yield tuple(part[index : index + 1] for part in batch)
             examples -= len(batch[0])

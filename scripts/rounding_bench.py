@@ -19,7 +19,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
-from compress import count, prune, recipe, tasks
+from compress import allocation, count, prune, recipe, tasks
 from compress.steps import Prune
 from compress.task import Task
 from device import errors
@@ -56,10 +56,7 @@ def _pruned(task: Task, net: nn.Module, macs: float, multiple: int) -> nn.Module
     example, net = task.example(), copy.deepcopy(net)
     step = Prune(kind="prune", criterion="l1", macs=macs, round_to=multiple)
 
-    def cost(candidate: nn.Module) -> int:
-        return count.macs(candidate, example)
-
-    plan = prune.make_plan(net, example, task.head(net), step, 0, cost)
+    plan = allocation.make_plan(net, example, task.head(net), step, 0)
     return prune.remove(net, example, plan)
 
 

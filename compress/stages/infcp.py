@@ -2,11 +2,12 @@
 
 from torch import nn
 
-from compress import count, infcp, prune
+from compress import allocation, infcp
 from compress.stages import prune as removal
 from compress.stages.base import Context, Outcome, cut
 from compress.stages.tuning import tune
 from compress.steps import InfCp, Prune
+from compress.steps.base import TARGETS
 
 rebuild = cut
 
@@ -18,14 +19,10 @@ def run(context: Context, net: nn.Module, step: InfCp) -> Outcome:
         FieldwrenError: the masked and the pruned network differ, the target is out of reach, or
             the loss is not finite.
     """
-    budget = prune.make_plan(
-        net,
-        context.example,
-        removal.whole(context, net, step.keep),
-        counts(step),
-        context.seed,
-        lambda candidate: count.macs(candidate, context.example),
-    )
+    head = removal.whole(context, net, step.keep)
+    budget = allocation.decide(
+        net, context.example, head, counts(step), context.seed, deploy=context.task.deploy
+    ).plan
     gates = infcp.Gates(net, context.example, budget, step, step.epochs * context.task.steps())
     log = tune(context, net, step, "inf-cp", companion=gates)
     plan = gates.plan()
@@ -39,8 +36,7 @@ def counts(step: InfCp) -> Prune:
     return Prune(
         kind="prune",
         criterion="random",
-        ratio=step.ratio,
-        macs=step.macs,
+        **{key: getattr(step, key) for key in TARGETS},
         max_ratio=step.max_ratio,
         round_to=step.round_to,
     )

@@ -3,14 +3,13 @@
 import copy
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from itertools import islice
 
 from torch import nn
 
-from compress import count, prune
+from compress import allocation, prune
 from compress.repair import repair
 from compress.stages.base import Context, Outcome, cut
-from compress.statistics import BATCHES, Calibration
+from compress.statistics import Calibration
 from compress.steps import Prune
 from device.errors import FieldwrenError
 
@@ -23,23 +22,28 @@ def run(context: Context, net: nn.Module, step: Prune) -> Outcome:
     Raises:
         FieldwrenError: the masked and the pruned network differ, or the target is out of reach.
     """
-    plan = prune.make_plan(
+    task, example = context.task, context.example
+    noise = step.calibration == "noise"
+    found = allocation.decide(
         net,
-        context.example,
+        example,
         whole(context, net, step.keep),
         step,
         context.seed,
-        lambda candidate: count.macs(candidate, context.example),
-        Calibration.of(context.task, net, context.seed),
+        Calibration.of(task, net, context.seed, noise),
+        task.deploy,
     )
     original = copy.deepcopy(net)
-    error = checked(context, net, plan)
+    error = checked(context, net, found.plan)
     if step.repair:
-        task = context.task
-        batches = list(islice(task.batches(0, context.seed), BATCHES))
-        loss = Calibration.of(task, net, context.seed).loss
-        repair(net, original, context.example, plan, loss, batches)
-    return Outcome(plan=plan, mask_error=error)
+        photos = Calibration.of(task, original, context.seed)
+        repair(net, original, example, found.plan, photos.loss, list(photos.batches()))
+    return Outcome(
+        plan=found.plan,
+        mask_error=error,
+        structure=found.spent.model_dump(),
+        figures=found.figures,
+    )
 
 
 def whole(context: Context, net: nn.Module, patterns: Iterable[str]) -> list[nn.Module]:

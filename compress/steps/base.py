@@ -8,6 +8,9 @@ from compress import criteria
 from device.manifest import Frozen
 
 
+TARGETS = ("ratio", "macs", "parameters", "bytes", "milliseconds")
+
+
 class Schedule(Frozen):
     """How a network is trained: cosine from `lr` to zero after a linear warm-up."""
 
@@ -46,20 +49,31 @@ class Tuning(Schedule):
 
 
 class Budget(Frozen):
-    """How much is pruned, and where."""
+    """How much is pruned, and where. One of the first five is given."""
 
     ratio: float | None = Field(None, gt=0, lt=1, description="share of channels removed")
     macs: float | None = Field(None, gt=0, lt=1, description="share of multiply-accumulates kept")
+    parameters: float | None = Field(None, gt=0, lt=1, description="share of parameters kept")
+    bytes: int | None = Field(None, gt=0, description="largest exported float32 file")
+    milliseconds: float | None = Field(
+        None, gt=0, description="longest run of that file here, on one thread, undisturbed"
+    )
     max_ratio: float = Field(0.9, gt=0, lt=1, description="largest share one group may lose")
     round_to: int = Field(8, gt=0, description="channel counts are kept at multiples of this")
     keep: tuple[str, ...] = Field(
         (), description="patterns of layer names, as of files: groups with such a layer stay whole"
     )
 
+    @property
+    def target(self) -> tuple[str, float]:
+        """The key that is given, and its value."""
+        given = {key: getattr(self, key) for key in TARGETS}
+        return next((key, value) for key, value in given.items() if value is not None)
+
     @model_validator(mode="after")
     def _one_target(self) -> Self:
-        if (self.ratio is None) == (self.macs is None):
-            raise ValueError("give either ratio or macs")
+        if sum(getattr(self, key) is not None for key in TARGETS) != 1:
+            raise ValueError(f"give exactly one of {', '.join(TARGETS)}")
         return self
 
 

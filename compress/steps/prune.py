@@ -12,8 +12,13 @@ class Prune(Budget):
 
     kind: Literal["prune"]
     criterion: str
-    scope: Literal["uniform", "global"] = Field(
-        "uniform", description="the same share of every group, or one ranking over all groups"
+    scope: Literal["uniform", "global", "per-cost", "sensitivity"] = Field(
+        "uniform",
+        description="the same share of every group, one ranking over all groups, the same by "
+        "score for cost, or the cheapest sum of the groups' measured loss curves",
+    )
+    calibration: Literal["training", "noise"] = Field(
+        "training", description="what criteria are measured on; noise shows what photos are worth"
     )
     repair: bool = Field(
         False,

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from compress import count, diff, prune
+from compress import allocation, diff, prune
 from compress.steps import Prune
 from models.resnet import ResNet
 
@@ -12,9 +12,7 @@ def test_shows_what_pruning_made_of_every_layer() -> None:
     before, example = ResNet(8, 10), torch.rand(1, 3, 16, 16)
     step = Prune(kind="prune", criterion="l1", ratio=0.5)
     after = ResNet(8, 10)
-    plan = prune.make_plan(
-        after, example, [after.classifier], step, 0, lambda net: count.macs(net, example)
-    )
+    plan = allocation.make_plan(after, example, [after.classifier], step, 0)
     prune.remove(after, example, plan)
     lines = diff.modules(before, after).splitlines()
     place = lines.index(next(line for line in lines if line.startswith("- blocks.0.first.conv:")))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from compress import count, infcp, prune, recipe, train
+from compress import allocation, count, infcp, prune, recipe, train
 from compress.gate import pressure, settled
 from compress.stages import Context
 from compress.stages import infcp as stage
@@ -47,9 +47,7 @@ def _input(seed: int = 0) -> Tensor:
 def _gates(net: nn.Module, step: InfCp, total: int = 10) -> infcp.Gates:
     head = [net.get_submodule("classifier")]
     x = _input()
-    budget = prune.make_plan(
-        net, x, head, stage.counts(step), 0, lambda other: count.macs(other, x)
-    )
+    budget = allocation.make_plan(net, x, head, stage.counts(step), 0)
     return infcp.Gates(net, x, budget, step, total)
 
 
@@ -200,7 +198,7 @@ def test_planted_useless_channels_shut_and_useful_ones_stay(beta: str) -> None:
 
     learn(300, None)
     step = _step(beta=beta)
-    budget = prune.make_plan(net, batch()[0], [net[-1]], stage.counts(step), 0, lambda _: 0)
+    budget = allocation.make_plan(net, batch()[0], [net[-1]], stage.counts(step), 0)
     gates = infcp.Gates(net, batch()[0], budget, step, 400)
     assert float(gates.values()[0].detach().min()) > 0.9
     learn(400, gates)
@@ -338,7 +336,7 @@ def test_gates_serve_the_temporal_network_too() -> None:
     net = TCN(inputs=9, outputs=9, residual=8, hidden=12, dilations=(1, 2)).eval()
     x = torch.rand(2, 9, 20)
     step = _step()
-    budget = prune.make_plan(net, x, [net.leave], stage.counts(step), 0, lambda _: 0)
+    budget = allocation.make_plan(net, x, [net.leave], stage.counts(step), 0)
     gates = infcp.Gates(net, x, budget, step, 10)
     assert sorted(gate.cut.channels for gate in gates.gates) == [8, 12, 12]
     with torch.no_grad():

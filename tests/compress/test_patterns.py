@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress import count, prune
+from compress import allocation, count, prune
 from compress.steps import Prune
 from device.errors import FieldwrenError
 from tests.compress import patterns
@@ -24,9 +24,7 @@ def _image(size: int = 16) -> Tensor:
 def _plan(net: nn.Module, x: Tensor, head: str, **changes: object) -> prune.Plan:
     table = {"kind": "prune", "criterion": "random", "ratio": 0.5, "round_to": 1, **changes}
     step = Prune.model_validate(table)
-    return prune.make_plan(
-        net, x, [net.get_submodule(head)], step, 0, lambda other: count.macs(other, x)
-    )
+    return allocation.make_plan(net, x, [net.get_submodule(head)], step, 0)
 
 
 def _build(make: Callable[[int], nn.Module], width: int) -> nn.Module:
@@ -222,8 +220,8 @@ def test_the_rest_of_such_a_network_can_be_pruned(name: str) -> None:
     layers = [net.get_submodule(layer) for layer in head]
     if name == "lstm":
         with pytest.raises(FieldwrenError, match="nothing to prune"):
-            prune.make_plan(net, x, layers, step, 0, lambda other: count.macs(other, x))
+            allocation.make_plan(net, x, layers, step, 0)
         return
-    plan = prune.make_plan(net, x, layers, step, 0, lambda other: count.macs(other, x))
+    plan = allocation.make_plan(net, x, layers, step, 0)
     assert [cut.layer for cut in plan.cuts] == ["two"]
     assert prune.difference(net, x, plan) < 1e-10

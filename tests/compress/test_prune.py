@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import torch_pruning as tp
 from torch import Tensor, nn
 
-from compress import count, prune
+from compress import allocation, count, prune
 from compress.criteria import CRITERIA
 from compress.criteria.base import Statistics
 from compress.statistics import Calibration
@@ -29,9 +29,7 @@ def _plan(net: nn.Module, step: Prune, seed: int = 0) -> prune.Plan:
     x = _input()
     head = [net.get_submodule("classifier")]
     calibration = Calibration(net, _loss, _batches())
-    return prune.make_plan(
-        net, x, head, step, seed, lambda other: count.macs(other, x), calibration
-    )
+    return allocation.make_plan(net, x, head, step, seed, calibration)
 
 
 def _input(seed: int = 0) -> Tensor:

@@ -1,0 +1,137 @@
+"""From scores to a channel plan: a policy shares out a budget among the groups, in some unit.
+
+    score groups → policy(problem) → remove from a copy → measure → over the budget? a little less
+
+Budgets that count (channels, multiply-accumulates, parameters) are met by what the policy
+predicts. Those that are measured (bytes, milliseconds) are predicted, measured on the pruned copy
+and, if that is over, planned again for as much less as it was too much.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from compress import prune
+from compress.costs import COSTS, Subject
+from compress.figures import Figure
+from compress.policies import POLICIES, Problem
+from compress.prune import Plan
+from compress.statistics import Calibration
+from compress.steps import Prune
+from compress.task import Deployed
+from device.errors import FieldwrenError
+from device.manifest import Frozen
+
+ATTEMPTS = 4  # plans whose pruned network is measured
+CLOSER = 0.995  # of what is left of the budget, per attempt
+IMAGES = 256  # whose loss a policy may look at
+Deploy = Callable[[nn.Module], Deployed]
+
+
+class Spent(Frozen):
+    """What a plan was to cost, and what it does."""
+
+    key: str
+    whole: float
+    allowed: float
+    predicted: float
+    measured: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A plan, its cost, and the curves behind it."""
+
+    plan: Plan
+    spent: Spent
+    figures: tuple[Figure, ...]
+
+
+def make_plan(
+    net: nn.Module,
+    example: Tensor,
+    head: Sequence[nn.Module],
+    step: Prune,
+    seed: int,
+    calibration: Calibration | None = None,
+) -> Plan:
+    """The plan of `decide`, for budgets that need no exported file."""
+    return decide(net, example, head, step, seed, calibration).plan
+
+
+def decide(
+    net: nn.Module,
+    example: Tensor,
+    head: Sequence[nn.Module],
+    step: Prune,
+    seed: int,
+    calibration: Calibration | None = None,
+    deploy: Deploy | None = None,
+) -> Decision:
+    """What a step asks for.
+
+    Raises:
+        FieldwrenError: nothing can be pruned, the budget is out of reach within `max_ratio`, or
+            the network has no exported form that could be measured.
+    """
+    groups = tuple(prune.score_groups(net, example, head, step.criterion, seed, calibration))
+    if not groups:
+        raise FieldwrenError("nothing to prune: no layer's channels are free to go")
+    key, value = step.target
+    cost = COSTS[key](Subject(net, example, prune.untouched(groups), deploy or _none))
+    whole = cost.predicted(prune.untouched(groups))
+    allowed = {"ratio": 1 - value, "macs": value, "parameters": value}.get(key)
+    budget = value if allowed is None else allowed * whole
+    problem = Problem(
+        groups=groups,
+        max_ratio=step.max_ratio,
+        round_to=step.round_to,
+        key=key,
+        ratio=step.ratio,
+        budget=budget,
+        cost=cost.predicted,
+        loss=lambda plan: masked_loss(net, example, plan, calibration),
+    )
+    for _ in range(ATTEMPTS):
+        found = POLICIES[step.scope](problem)
+        measured = cost.measured(found.plan, prune.remove(copy.deepcopy(net), example, found.plan))
+        if step.ratio is not None or measured <= budget:
+            predicted = cost.predicted(found.plan)
+            spent = Spent(
+                key=key, whole=whole, allowed=budget, predicted=predicted, measured=measured
+            )
+            return Decision(found.plan, spent, found.figures)
+        problem = replace(problem, budget=CLOSER * problem.budget * budget / measured)
+    raise FieldwrenError(
+        f"{key}: the pruned network costs {measured:,.5g} where {budget:,.5g} are asked for, also "
+        f"after {ATTEMPTS} plans: ask for more, or try again on a machine with nothing else to do"
+    )
+
+
+def masked_loss(
+    net: nn.Module, example: Tensor, plan: Plan, calibration: Calibration | None
+) -> float:
+    """Mean loss on the first IMAGES calibration images without the plan's channels.
+
+    Raises:
+        FieldwrenError: there is no data.
+    """
+    if calibration is None:
+        raise FieldwrenError("this scope measures losses: it needs calibration data")
+    masked = prune.mask(copy.deepcopy(net), example, plan).eval()
+    summed, images = 0.0, 0
+    with torch.no_grad():
+        for batch in calibration.batches():
+            part = tuple(values[: IMAGES - images] for values in batch)
+            summed += float(calibration.loss(masked, part)) * len(part[0])
+            images += len(part[0])
+            if images >= IMAGES:
+                break
+    return summed / images
+
+
+def _none(net: nn.Module) -> Deployed:
+    raise FieldwrenError("bytes and milliseconds are of an exported file: here there is none")

@@ -1,0 +1,23 @@
+"""Multiply-accumulates of one forward pass of the example."""
+
+from torch import nn
+
+from compress import count
+from compress.costs.base import Subject
+from compress.prune import Plan
+
+
+class Macs:
+    """A Cost; predictions are exact."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._sizes, self._example = subject.sizes(), subject.example
+        self._whole = count.macs(subject.net, subject.example)
+
+    def predicted(self, plan: Plan) -> float:
+        after = self._sizes.after(plan)
+        layers = self._sizes.layers.values()
+        return self._whole - sum(x.macs * (1 - x.share(after[x.name])) for x in layers)
+
+    def measured(self, plan: Plan, net: nn.Module) -> float:
+        return count.macs(net, self._example)

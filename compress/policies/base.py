@@ -1,0 +1,107 @@
+"""The shape every ratio policy has: scores of groups and a budget in, a channel plan out."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from compress.figures import Figure
+from compress.prune import Cut, Plan, Scored
+from device.errors import FieldwrenError
+
+STEPS = 24  # bisections of a family of plans: its parameter is then known to 1e-7
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be decided: how many channels each group keeps. Which ones, the scores say.
+
+    Attributes:
+        key: the budget's key in the recipe, for messages.
+        ratio: share of channels to remove, where that is the target; the cost is then channels.
+        budget: largest cost allowed, in the cost's unit.
+        cost: of what a plan leaves.
+        loss: of the network under a plan's masks, on fixed training images in evaluation mode.
+    """
+
+    groups: tuple[Scored, ...]
+    max_ratio: float
+    round_to: int
+    key: str
+    ratio: float | None
+    budget: float
+    cost: Callable[[Plan], float]
+    loss: Callable[[Plan], float]
+
+    def plan(self, kept: Sequence[int]) -> Plan:
+        """Keep so many of the highest scores of every group."""
+        cuts = []
+        for group, count in zip(self.groups, kept, strict=True):
+            channels = len(group.scores)
+            removed = group.scores.argsort(stable=True)[: channels - count].sort().values
+            cuts.append(
+                Cut(
+                    layer=group.layer,
+                    channels=channels,
+                    removed=tuple(removed.tolist()),
+                    members=group.members,
+                )
+            )
+        return Plan(cuts=tuple(cuts))
+
+    def whole(self) -> list[int]:
+        """Every group's channels."""
+        return [len(group.scores) for group in self.groups]
+
+    def least(self, channels: int) -> int:
+        """The smallest count that a group of so many channels may keep."""
+        return self.rounded(channels, 0)
+
+    def rounded(self, channels: int, wanted: int) -> int:
+        """The nearest count that the group may keep: a multiple, within `max_ratio`."""
+        least = math.ceil(channels * (1 - self.max_ratio))
+        keep = max(wanted, least, 1)
+        keep = max(self.round_to, round(keep / self.round_to) * self.round_to)
+        while keep < least:
+            keep += self.round_to
+        return min(keep, channels)
+
+    def largest(self, family: Callable[[float], Plan]) -> Plan:
+        """The most expensive plan within the budget, of a family that runs from dear to cheap.
+
+        Raises:
+            FieldwrenError: even the cheapest is over the budget.
+        """
+        low, high = 0.0, 1.0
+        best = family(high)
+        least = most = self.cost(best)
+        if least > self.budget:
+            raise self.out_of_reach(least)
+        for _ in range(STEPS):
+            level = (low + high) / 2
+            plan = family(level)
+            spent = self.cost(plan)
+            if spent > self.budget:
+                low = level
+            else:
+                high = level
+                if spent >= most:
+                    best, most = plan, spent
+        return best
+
+    def out_of_reach(self, least: float) -> FieldwrenError:
+        """No plan is cheap enough."""
+        return FieldwrenError(
+            f"{self.key}: the smallest network that max_ratio {self.max_ratio} allows costs "
+            f"{least:,.5g}, {self.budget:,.5g} are asked for: raise max_ratio or {self.key}"
+        )
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """What a policy decided, and the curves it decided by."""
+
+    plan: Plan
+    figures: tuple[Figure, ...] = field(default=())
+
+
+Policy = Callable[[Problem], Allocation]
