@@ -37,7 +37,7 @@ class Front(Frozen):
 
 
 class Tcn(Front):
-    """models/tcn.py."""
+    """Causal TCN on the spectrum, a mask for every frame."""
 
     kind: Literal["tcn"] = "tcn"
     residual: int = Field(160, gt=0)
@@ -68,7 +68,7 @@ class SubBands(Front):
 
 
 class Published(SubBands):
-    """models/fullsubnet.py."""
+    """FullSubNet: an LSTM for the whole band, one for every band with its neighbours."""
 
     kind: Literal["fullsubnet"] = "fullsubnet"
     full: Widths = Field((512, 512), description="units of the full-band LSTM layers")
@@ -88,7 +88,7 @@ class Published(SubBands):
 
 
 class Fast(SubBands):
-    """models/fullsubnet_fast.py."""
+    """Fast FullSubNet: the sub-band LSTM on shared mel bands, each in every s-th frame."""
 
     kind: Literal["fast-fullsubnet"] = "fast-fullsubnet"
     bands: int = Field(64, gt=0, description="mel bands, a multiple of the stride")
@@ -121,7 +121,7 @@ class Fast(SubBands):
 
 
 class Hybrid(SubBands):
-    """models/tcn_hybrid.py."""
+    """FullSubNet whose full-band part is a TCN."""
 
     kind: Literal["tcn-hybrid"] = "tcn-hybrid"
     hidden: int = Field(512, gt=0, description="channels inside a full-band block")

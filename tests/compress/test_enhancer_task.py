@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from compress import recipe
+from compress.spectra import ideal_mask
 from compress.tasks import enhancer
 from compress.tasks.enhancer import Enhancer, Settings
 from device import bundle
@@ -121,6 +122,32 @@ def test_a_teacher_adds_what_the_student_differs_by(
     assert task.loss(net, batch, task.build().eval()) > alone + 0.01
 
 
+def test_complex_masks_can_be_the_target(data: Path) -> None:
+    """FullSubNet's own loss: none for the ideal mask, and what a teacher differs by is added."""
+    table = {"kind": "fullsubnet", "mask": "complex", "full": [8], "sub": [6], "reach": 2}
+    wanted = SMALL | {"model": table, "loss": {"target": "cirm"}}
+    made = enhancer.make(Settings.model_validate(wanted), (data,), seed=0)
+    batch = next(made.batches(0, seed=9))
+    spectra = [made._end.analyse(sound) for sound in batch]  # type: ignore[attr-defined]
+    ideal = ideal_mask(*spectra)
+
+    class Ideal(torch.nn.Module):
+        def forward(self, feature: torch.Tensor) -> torch.Tensor:
+            return ideal
+
+    torch.manual_seed(0)
+    net = made.build().eval()
+    assert made.loss(Ideal(), batch, None) == 0
+    alone = made.loss(net, batch, None)
+    assert alone > 0.01
+    assert torch.allclose(made.loss(net, batch, net), alone, rtol=1e-3)
+    assert torch.allclose(
+        made.loss(Ideal(), batch, net), alone, rtol=1e-2
+    )  # silent bins have no mask
+    with pytest.raises(ValidationError, match=r'loss.target "cirm" needs model.mask "complex"'):
+        Settings.model_validate(SMALL | {"loss": {"target": "cirm"}})
+
+
 def test_examples_without_speech_still_teach(task: Enhancer) -> None:
     hiss = 0.01 * torch.randn(2, 8000)
     net = task.build()
@@ -210,7 +237,8 @@ def test_real_sets_are_split_by_speaker_and_noise(data_folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters"), [("enhancer-tcn", 1.13e6), ("enhancer-quick", 136e3)]
+    ("name", "parameters"),
+    [("enhancer-tcn", 1.13e6), ("enhancer-quick", 136e3), ("enhancer-fullsubnet", 0.73e6)],
 )
 def test_shipped_recipes_build_what_their_pages_say(name: str, parameters: float) -> None:
     loaded = recipe.load(name)

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from compress import speech_metrics
-from compress.spectra import FLOOR, FrontEnd, compressed_distance, si_sdr
+from compress.spectra import (
+    FLOOR,
+    FrontEnd,
+    cirm_distance,
+    compressed_distance,
+    ideal_mask,
+    si_sdr,
+)
 from compress.speech import Pair
 from device import bundle
 from device.enhancer import StreamEnhancer
@@ -36,6 +43,19 @@ def test_a_mask_of_one_gives_the_sound_back() -> None:
         if mask == "complex":
             ones[:, 257:] = 0
         assert (end.synthesise(end.masked(spectrum, ones), x.shape[1]) - x).abs().max() < 1e-5
+
+
+def test_the_ideal_mask_makes_the_clean_sound() -> None:
+    end, x = front_end(mask="complex"), sound()
+    clean = 0.5 * x.roll(3, 1)
+    clean[:, 2000:3000] = 0
+    mask = ideal_mask(end.analyse(x), end.analyse(clean))
+    made = end.synthesise(end.masked(end.analyse(x), mask), x.shape[1])
+    assert (made - clean).abs().max() < 1e-4
+    assert ideal_mask(end.analyse(0 * x), end.analyse(clean)).abs().max() == 0
+    assert cirm_distance(mask, mask) == 0
+    # 10·(1 − e^−.1)/(1 + e^−.1) = 0.4996 where one mask is 1 and the other 0
+    assert cirm_distance(torch.ones(3), torch.zeros(3)) == pytest.approx(0.49958**2, abs=1e-5)
 
 
 def test_a_complex_mask_turns_the_phase() -> None:

@@ -1,0 +1,110 @@
+"""Mask networks by kind: what a recipe may say, and what a device then computes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from compress import mask_networks
+from compress.mask_networks import Fast, Hybrid, Network, Published, Tcn
+from compress.proof import nodes
+from compress.spectra import FrontEnd
+from device import bundle
+from device.enhancer import StreamEnhancer
+from device.manifest import Frozen
+from models.fullsubnet import FullSubNet
+from models.fullsubnet_fast import FastFullSubNet
+from models.masks import MaskNet
+from models.tcn import TCN
+from models.tcn_hybrid import TCNHybrid
+from tests import bundles
+from tests.models.test_fullsubnet import lively
+
+RATE = 16_000
+
+
+class Table(Frozen):
+    model: Network = Tcn()
+
+
+@pytest.mark.parametrize(
+    ("table", "settings", "network"),
+    [
+        ({}, Tcn, TCN),
+        ({"kind": "tcn", "residual": 8}, Tcn, TCN),
+        ({"kind": "fullsubnet", "full": [4], "sub": [3]}, Published, FullSubNet),
+        ({"kind": "fast-fullsubnet", "encoder": [4], "sub": [3]}, Fast, FastFullSubNet),
+        ({"kind": "tcn-hybrid", "hidden": 4, "sub": [3]}, Hybrid, TCNHybrid),
+    ],
+)
+def test_a_kind_names_a_network(
+    table: dict[str, object], settings: type, network: type[MaskNet]
+) -> None:
+    model = Table.model_validate({"model": table}).model
+    net = model.build(RATE)
+    assert (type(model), type(net)) == (settings, network)
+    assert mask_networks.front_end(model, RATE).lookahead == net.lookahead
+    assert net.eval()(torch.rand(1, 257, 5)).shape == (1, 257, 5)
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ({"kind": "gru"}, "no such kind; there are tcn, fullsubnet, fast-fullsubnet, tcn-hybrid"),
+        ({"kind": "fullsubnet", "residual": 3}, "Extra inputs"),
+        ({"kind": "fast-fullsubnet", "bands": 9}, "9 bands are not a multiple of the stride 2"),
+        ({"kind": "fullsubnet", "feature": "compressed_complex"}, "'compressed_magnitude'"),
+        ({"kind": "tcn-hybrid", "sub": []}, "at least 1 item"),
+    ],
+)
+def test_networks_that_cannot_be(table: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        Table.model_validate({"model": table})
+
+
+def test_no_memory_means_all_of_the_past() -> None:
+    assert [Published(memory=m, sub=(2,)).build(RATE).memory for m in (0, 9)] == [None, 9]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Fast(bands=16, encoder=(12,), sub=(10, 8), decoder=(14,), reach=2, mask="complex"),
+        Hybrid(hidden=12, dilations=(1, 5), sub=(6,), reach=2, lookahead=1, memory=20),
+    ],
+    ids=["fast-fullsubnet", "tcn-hybrid"],
+)
+def test_half_a_minute_on_the_device_is_what_was_trained(
+    model: Fast | Hybrid, tmp_path: Path
+) -> None:
+    """Torch on the whole recording; TFLite with the device's states frame by frame."""
+    torch.manual_seed(0)
+    net = lively(model.build(RATE))
+    stream = net.stream()
+    states = stream.states
+    names = ["frame", *(state.spec.input for state in states)]
+    values = [torch.rand(1, 257), *stream.start()]
+    folder = bundles._write(
+        tmp_path / model.kind,
+        stream,
+        "enhance",
+        [{name: value.numpy() for name, value in zip(names, values, strict=True)}],
+        ("mask", *(state.spec.output for state in states)),
+        mask_networks.front_end(model, RATE),
+        states=tuple(state.spec for state in states),
+    )
+    assert nodes(folder / bundle.MODEL) < 150
+    random = np.random.default_rng(0)
+    loudness = np.repeat(random.random(60), RATE // 2)
+    samples = (0.1 * loudness * random.standard_normal(30 * RATE)).astype(np.float32)
+    end = FrontEnd(mask_networks.front_end(model, RATE))
+    with torch.no_grad():
+        spectrum = end.analyse(torch.from_numpy(samples)[None])
+        masked = end.masked(spectrum, net(end.feature(spectrum)))
+        offline = end.synthesise(masked, len(samples))[0].numpy()
+    enhancer = StreamEnhancer(bundle.load(folder))
+    assert enhancer.latency == 512 + 256 * net.lookahead
+    np.testing.assert_allclose(enhancer.enhance(samples), offline, atol=1e-4)
+    assert np.abs(offline - samples).max() > 0.01
