@@ -1,0 +1,41 @@
+"""What is removed as a whole inside a kernel: single weights, rows of a window, or windows.
+
+    weight   W[o, i, h, w]          fine-grained
+    vector   W[o, i, h, :]          one row of a window, 1-D
+    kernel   W[o, i, :, :]          one window, 2-D
+    (filter  W[o, :, :, :]          is channel pruning: compress/prune.py)
+
+H. Mao et al., "Exploring the granularity of sparsity in convolutional neural networks", CVPR
+Workshops 2017. The score of a grain is the mean of its weights' scores, so that a sum over more
+weights is no advantage where windows differ in size. Of a 1-D convolution a row is the window, of
+a 1 × 1 convolution or a matrix all three are the single weight.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+FIRST_OF_WINDOW = 2  # axes before it: out, in
+
+
+def weight(scores: Tensor) -> Tensor:
+    """Each on its own."""
+    return scores
+
+
+def vector(scores: Tensor) -> Tensor:
+    """Mean over the last axis of the window, which stays as an axis of length 1."""
+    return scores.mean(-1, keepdim=True) if scores.ndim > FIRST_OF_WINDOW else scores
+
+
+def kernel(scores: Tensor) -> Tensor:
+    """Mean over the window, whose axes stay with length 1."""
+    window = tuple(range(FIRST_OF_WINDOW, scores.ndim))
+    return scores.mean(window, keepdim=True) if window else scores
+
+
+GRAINS: dict[str, Callable[[Tensor], Tensor]] = {
+    "weight": weight,
+    "vector": vector,
+    "kernel": kernel,
+}

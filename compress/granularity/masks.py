@@ -1,0 +1,66 @@
+"""Which grains go, and how what went stays away.
+
+    uniform   the same share of the grains of every layer
+    global    one ranking of all grains of all layers, by score; a layer keeps at least one grain
+
+A removed weight is zero, and zero is its mark: nothing else has to be stored, and a copy, a resumed
+training or a channel removed later all keep it. While a network trains, the gradient of a weight
+that is exactly zero is set to zero; with it momentum, Adam's moments and weight decay, which all
+start from the gradient and the weight, are zero, too.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+HELD = "zeros_held"  # attribute of a parameter whose gradient is masked
+
+
+def zero(
+    layers: Mapping[str, nn.Module],
+    scores: Mapping[nn.Module, Tensor],
+    grain: Callable[[Tensor], Tensor],
+    sparsity: float,
+    scope: Literal["uniform", "global"],
+) -> dict[str, float]:
+    """Set the lowest grains of the layers to zero; returns each layer's share of zeros."""
+    scored = {name: grain(scores[layer]) for name, layer in layers.items()}
+    everywhere = 0.0
+    if scope == "global":
+        everywhere = _threshold(
+            torch.cat([values.flatten() for values in scored.values()]), sparsity
+        )
+    found = {}
+    for name, layer in layers.items():
+        values = scored[name]
+        below = everywhere if scope == "global" else _threshold(values.flatten(), sparsity)
+        kept = values >= min(below, float(values.max()))
+        W = layer.weight
+        assert isinstance(W, nn.Parameter)
+        with torch.no_grad():
+            W.mul_(kept)
+        found[name] = float((W == 0).float().mean())
+    return found
+
+
+def hold(layers: Iterable[nn.Module]) -> None:
+    """Keep zeros of these layers' weights at zero in all training to come, copies included."""
+    for layer in layers:
+        layer.register_forward_pre_hook(_armed)
+
+
+def _threshold(scores: Tensor, sparsity: float) -> float:
+    """What the share `sparsity` of the scores is below."""
+    ordered = scores.sort().values
+    return float(ordered[min(len(ordered) - 1, round(sparsity * len(ordered)))])
+
+
+def _armed(layer: nn.Module, _: Any) -> None:
+    # a copy of a module copies its hooks but not its parameters' hooks, and removing channels
+    # makes new parameters: so the parameter is asked at every training step
+    W = layer.weight
+    if layer.training and isinstance(W, nn.Parameter) and not hasattr(W, HELD) and W.requires_grad:
+        W.register_hook(lambda gradient, W=W: gradient * (W.detach() != 0))  # type: ignore[no-untyped-call]
+        setattr(W, HELD, True)
