@@ -19,6 +19,7 @@ from compress.costs import COSTS, Subject
 from compress.figures import Figure
 from compress.policies import POLICIES, Problem
 from compress.prune import Plan
+from compress.repair import recalibrate
 from compress.statistics import Calibration
 from compress.steps import Prune
 from compress.task import Deployed
@@ -116,20 +117,24 @@ def masked_loss(
 ) -> float:
     """Mean loss on the first IMAGES calibration images without the plan's channels.
 
+    In evaluation mode, with norms recalibrated on the same images, as after any pruning: what the
+    channels' absence does to later norms is repaired for nothing and should not count.
+
     Raises:
         FieldwrenError: there is no data.
     """
     if calibration is None:
         raise FieldwrenError("this scope measures losses: it needs calibration data")
-    masked = prune.mask(copy.deepcopy(net), example, plan).eval()
-    summed, images = 0.0, 0
+    masked = prune.mask(copy.deepcopy(net), example, plan)
+    parts, images = [], 0
+    for batch in calibration.batches():
+        parts.append(tuple(values[: IMAGES - images] for values in batch))
+        images += len(parts[-1][0])
+        if images >= IMAGES:
+            break
+    recalibrate(masked, calibration.loss, parts)
     with torch.no_grad():
-        for batch in calibration.batches():
-            part = tuple(values[: IMAGES - images] for values in batch)
-            summed += float(calibration.loss(masked, part)) * len(part[0])
-            images += len(part[0])
-            if images >= IMAGES:
-                break
+        summed = sum(float(calibration.loss(masked, part)) * len(part[0]) for part in parts)
     return summed / images
 
 

@@ -1,5 +1,7 @@
 """Trainable values, tied ones once."""
 
+from collections.abc import Mapping
+
 from torch import nn
 
 from compress import count
@@ -22,7 +24,7 @@ class Parameters:
         return count.parameters(net)
 
 
-def lost(layers: dict[str, Layer], after: dict[str, Size]) -> float:
+def lost(layers: Mapping[str, Layer], after: Mapping[str, Size]) -> float:
     """Values that go when layers shrink."""
     gone, seen = 0.0, set()
     for name, layer in layers.items():

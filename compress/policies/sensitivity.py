@@ -12,8 +12,8 @@ The walk: from the whole network, always shrink the group whose next step raises
 what it saves, ∂ΔL_g / ∂cost at the widths reached so far (a channel is worth less once its
 neighbours went). On convex curves and additive costs that is the Lagrangian solution. Costs are
 products of two widths here, so steps are small; at the end, what still fits is given back. [C]
-Masked, without recalibration, on fixed training images in evaluation mode: test and validation
-images have no part in it.
+Masked, norms recalibrated, on fixed training images in evaluation mode: test and validation images
+have no part in it.
 """
 
 import numpy as np

@@ -7,7 +7,6 @@ from pydantic import Field, model_validator
 from compress import criteria
 from device.manifest import Frozen
 
-
 TARGETS = ("ratio", "macs", "parameters", "bytes", "milliseconds")
 
 
