@@ -28,11 +28,14 @@ class Augment(Frozen):
 class Shift(Frozen):
     """For images that are small already: shifted over a grey border, and mirrored.
 
-    K. He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2.
+    K. He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2; the
+    square is T. DeVries, G. Taylor, "Improved Regularization of Convolutional Neural Networks
+    with Cutout", arXiv:1708.04552: its centre lies in the image, its edges may not.
     """
 
     pad: int = Field(gt=0, description="largest shift, pixels of the view")
     mirror: float = Field(0.5, ge=0, le=1, description="probability")
+    cutout: int = Field(0, ge=0, description="side of a grey square at a random place, pixels")
 
 
 def view(
@@ -67,7 +70,13 @@ def _shifted(image: Image, options: Shift, generator: np.random.Generator) -> Im
     result = wide[top : top + side, left : left + side]
     if generator.random() < options.mirror:
         result = cv2.flip(result, 1)
-    return np.ascontiguousarray(result, np.uint8)
+    moved: Image = np.array(result, np.uint8)
+    if options.cutout:
+        start = generator.integers(0, side, 2) - options.cutout // 2
+        top, left = np.maximum(start, 0)
+        bottom, right = start + options.cutout
+        moved[top:bottom, left:right] = GREY
+    return moved
 
 
 def _colour(image: Image, amount: float, generator: np.random.Generator) -> Image:

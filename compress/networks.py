@@ -1,14 +1,16 @@
 """[model]: the image classifiers a recipe can name, each with its table and how it is built."""
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import nn
 
 from device.manifest import Frozen
 from models.alexnet import AlexNet
 from models.densenet import DenseNet
 from models.efficientnet_lite import EfficientNetLite0, load_imagenet
+from models.enas import Architecture, Enas
 from models.googlenet import GoogLeNet
 from models.resnet import ResNet
 from models.resnet_large import ResNetLarge
@@ -91,6 +93,45 @@ class DenseNetTable(Frozen):
         return DenseNet(self.depth, classes, self.growth)
 
 
+def _read(value: Any) -> Any:
+    """An architecture from its JSON file, as a search writes it, or as it stands."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return Architecture.model_validate_json(Path(value).read_bytes())
+    except OSError as error:
+        raise ValueError(f"{value}: no such architecture: {error.strerror}") from error
+
+
+class EnasTable(Frozen):
+    """ENAS micro search space: the space itself for [search], or a child of it."""
+
+    kind: Literal["enas"]
+    filters: int = Field(gt=0, multiple_of=2, description="F, of the first cells")
+    layers: int = Field(gt=0, description="L, normal cells")
+    nodes: int = Field(5, gt=0, description="of a cell")
+    architecture: Annotated[Architecture | None, BeforeValidator(_read)] = Field(
+        None, description="path of a search's architecture.json"
+    )
+    drop_path: float = Field(0.0, ge=0, lt=1, description="probability at the last layer")
+    dropout: float = Field(0.0, ge=0, lt=1, description="in front of the classifier")
+    size: int = Field(gt=0, multiple_of=4, description="deployed input, pixels")
+    train_size: int = Field(gt=0, multiple_of=4, description="training views, pixels")
+
+    def build(self, classes: int) -> nn.Module:
+        """Freshly initialised."""
+        return Enas(
+            classes,
+            self.filters,
+            self.layers,
+            self.nodes,
+            self.architecture,
+            drop_path=self.drop_path,
+            dropout=self.dropout,
+        )
+
+
 Network = Annotated[
-    ResNetTable | LiteTable | LargeTable | PlainTable | DenseNetTable, Field(discriminator="kind")
+    ResNetTable | LiteTable | LargeTable | PlainTable | DenseNetTable | EnasTable,
+    Field(discriminator="kind"),
 ]

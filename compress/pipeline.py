@@ -107,7 +107,8 @@ def train(
     baseline_key = key
     records: list[store.Record] = []
     changes = [step for step in recipe.steps if not isinstance(step, Quantize)]
-    for index, step in enumerate((recipe.baseline, *changes)):
+    first = () if recipe.search is None else (recipe.search,)
+    for index, step in enumerate((*first, recipe.baseline, *changes)):
         key = advance.key(step, key)
         place = store.Place(out / "stages" / f"{index:02d}-{advance.kind(step)}", key)
         record = advance.advance(
@@ -122,7 +123,7 @@ def train(
             workers=workers,
         )
         records.append(record)
-        if teacher is None:
+        if step is recipe.baseline:
             teacher, baseline_key = copy.deepcopy(net).eval(), key
     assert teacher is not None
     return Trained(teacher, baseline_key, net.eval(), key, tuple(records))

@@ -42,13 +42,15 @@ def pareto(report: Report) -> str:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.5, 3.4))
         left, right = figure.subplots(1, 2)
-        macs = [record.macs / 1e6 for record in report.stages]
-        scores = [record.validation[record.primary] for record in report.stages]
+        kinds = [record.kind for record in report.stages]
+        stages = report.stages[kinds.index("baseline") :]  # what a search found is not trained yet
+        macs = [record.macs / 1e6 for record in stages]
+        scores = [record.validation[record.primary] for record in stages]
         left.plot(macs, scores, color=MUTED, zorder=1)
-        last = len(report.stages) - 1
+        last = len(stages) - 1
         colours = [BEFORE if i == 0 else AFTER if i == last else INK for i in range(last + 1)]
         left.scatter(macs, scores, c=colours, zorder=2)
-        for record, x, y in zip(report.stages, macs, scores, strict=True):
+        for record, x, y in zip(stages, macs, scores, strict=True):
             left.annotate(f" {record.kind}", (x, y), textcoords="offset points", xytext=(5, 5))
         _label(left, "M multiply-accumulates", f"{report.stages[0].primary}, validation", "stages")
         left.margins(x=0.25, y=0.15)

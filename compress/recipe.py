@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator
 
 from compress import tasks
-from compress.steps import Qat, Quantize, Schedule, Step
+from compress.steps import Qat, Quantize, Schedule, Search, Step
 from device.errors import BadInputError
 from device.manifest import Frozen
 
@@ -44,6 +44,7 @@ class Recipe(Frozen):
     version: str = Field("1.0.0", pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")
     task: str
     seed: int = Field(0, ge=0)
+    search: Search | None = Field(None, description="before the baseline: what that is to be")
     baseline: Schedule
     steps: tuple[Step, ...] = Field(min_length=1)
     gate: Gate

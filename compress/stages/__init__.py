@@ -4,6 +4,8 @@ from compress.stages import (
     baseline,
     cicr,
     codebook,
+    extract,
+    fake_prune,
     finetune,
     infcp,
     prune,
@@ -12,14 +14,18 @@ from compress.stages import (
     rnn_gates,
     rnn_svd,
     rnn_units,
+    search,
 )
 from compress.stages.base import Context, Outcome, Stage
 
 STAGES: dict[str, Stage] = {
+    "enas": search,
     "baseline": baseline,
     "prune": prune,
     "infcp": infcp,
     "cicr": cicr,
+    "fake-prune": fake_prune,
+    "extract": extract,
     "rnn-gates": rnn_gates,
     "rnn-columns": rnn_columns,
     "rnn-units": rnn_units,

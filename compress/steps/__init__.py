@@ -11,6 +11,8 @@ from pydantic import Field
 from compress.steps.base import Budget, Distil, Schedule, Tuning
 from compress.steps.cicr import Cicr
 from compress.steps.codebook import Codebook
+from compress.steps.extract import Extract
+from compress.steps.fake_prune import FakePrune
 from compress.steps.finetune import Finetune
 from compress.steps.infcp import InfCp
 from compress.steps.prune import Prune
@@ -20,9 +22,20 @@ from compress.steps.rnn_columns import RnnColumns
 from compress.steps.rnn_gates import RnnGates
 from compress.steps.rnn_svd import RnnSvd
 from compress.steps.rnn_units import RnnUnits
+from compress.steps.search import Search
 
 Recurrent = RnnGates | RnnColumns | RnnSvd | RnnUnits
-Change = Prune | InfCp | Cicr | Finetune | Qat | Recurrent | Codebook
+Change = (
+    Prune
+    | InfCp
+    | Cicr
+    | FakePrune
+    | Extract
+    | Finetune
+    | Qat
+    | Recurrent
+    | Codebook
+)
 Step = Annotated[Change | Quantize, Field(discriminator="kind")]
 
 __all__ = [
@@ -31,6 +44,8 @@ __all__ = [
     "Cicr",
     "Codebook",
     "Distil",
+    "Extract",
+    "FakePrune",
     "Finetune",
     "InfCp",
     "Prune",
@@ -41,6 +56,7 @@ __all__ = [
     "RnnSvd",
     "RnnUnits",
     "Schedule",
+    "Search",
     "Step",
     "Tuning",
 ]

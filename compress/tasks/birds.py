@@ -162,6 +162,24 @@ class Birds:
                 logits[name] = torch.cat(answers).float().cpu().numpy()
         return _quality(parts, logits)
 
+    def minibatches(self, size: int) -> int:
+        """Whole minibatches of the validation photos (compress/enas/grades.py)."""
+        return max(1, len(self.validation) // size)
+
+    def minibatch(self, number: int, size: int) -> Batch:
+        """Validation photos and labels, shuffled anew after every pass."""
+        again, index = divmod(number, self.minibatches(size))
+        order = np.random.default_rng(again).permutation(len(self.validation))
+        chosen = order[index * size : (index + 1) * size]
+        return self._tensor(self.validation, chosen), torch.from_numpy(
+            self.validation.labels[chosen]
+        )
+
+    def grade(self, net: nn.Module, batch: Batch) -> float:
+        """Top-1 accuracy, 0…1."""
+        pixels, labels = batch
+        return float((net(pixels).argmax(1) == labels).float().mean())
+
     def evaluate_deployed(self, model: Any, split: str) -> Quality:
         parts = self._parts(split)
         return _quality(

@@ -31,6 +31,7 @@ from models.masks import MaskNet, StreamNet
 
 SILENT = 1e-9  # mean square of a target without speech: it has no SI-SDR
 QUIETEST = 1e-5  # RMS below which an example is not brought to a common level in the loss
+GOOD = 20.0  # dB of SI-SDR that count as a grade of one
 EXAMPLES = 64  # real frames for parity, latency and calibration
 GOLDEN = 4  # golden vectors
 WARM_UP = 70  # frames before the first of them, so that the rings are filled
@@ -167,6 +168,29 @@ class Enhancer:
 
         return self._scores(enhance, split)
 
+    def minibatches(self, size: int) -> int:
+        """Whole minibatches of the validation mixtures (compress/enas/grades.py)."""
+        return max(1, len(self._validation) // size)
+
+    def minibatch(self, number: int, size: int) -> Batch:
+        """(noisy, target) [example, time] of validation mixtures, shuffled after every pass."""
+        pairs = self._validation
+        again, index = divmod(number, self.minibatches(size))
+        order = np.random.default_rng(again).permutation(len(pairs))
+        chosen = [pairs[i] for i in order[index * size : (index + 1) * size]]
+        length = min(len(pair.noisy) for pair in chosen)
+        noisy, clean = (
+            torch.from_numpy(np.stack([getattr(pair, name)[:length] for pair in chosen]))
+            for name in ("noisy", "clean")
+        )
+        return noisy, clean
+
+    def grade(self, net: nn.Module, batch: Batch) -> float:
+        """SI-SDR over GOOD: with a reward's usual weights, a decibel counts as five points."""
+        noisy, target = batch
+        _, sound = self._enhanced(net, self._end.analyse(noisy), noisy.shape[1])
+        return float(-_shortfall(sound, target)) / GOOD
+
     def evaluate_deployed(self, model: Any, split: str) -> Quality:
         """The same, frame by frame through the code that runs on the device."""
         return self._scores(StreamEnhancer(model).enhance, split)
@@ -243,6 +267,10 @@ class Enhancer:
                     _, *new = stream(*map(torch.from_numpy, inputs.values()))
                 memory.keep({s.output: v.numpy() for s, v in zip(specs, new, strict=True)})
         return examples
+
+    @cached_property
+    def _validation(self) -> list[speech.Pair]:
+        return self._sets.mixtures("validation")
 
     @cached_property
     def _mixer(self) -> Mixer:

@@ -1,13 +1,17 @@
 """Which channels every edge of a pruned child reads, makes and hands on.
 
     kept     of every place (compress/enas/fake.py): the feature map's channels that are not zero
-    state    the union of its two edges' channels, in an order that each edge's are neighbours:
+    state    the union of its two edges' channels, in an order in which each edge's are
+             neighbours, so that zero padding, the source's way to add edges pruned differently,
+             is one PAD each:
 
-             left only | both | right only        left edge:  pad zeros at the end
-                                                   right edge: pad zeros at the start
+             left only | both | right only
 
-So zero padding, the source's way to add edges pruned differently, is one PAD each. An identity
-or a pool has no more channels than the state it reads.
+    pick     an identity or a pool comes in the order of the state it reads; where the node's is
+             another, a 1 × 1 convolution with zeros and ones picks its channels
+
+An identity or pool that keeps its whole state may lead instead: the node takes that state's order
+and the other edge makes what lies between its own channels as zeros. The cheaper order is taken.
 """
 
 from collections.abc import Mapping
@@ -17,22 +21,26 @@ from models.enas.architecture import INPUTS, SEPARABLE, SIDES, Edge, Plan
 from models.enas.cell import INPUT, Place
 
 Kept = Mapping[Place, tuple[int, ...]]
+WEIGHTED = ("separable", "reduce")  # edges that make their channels themselves
 Channels = tuple[int, ...]  # numbers in the unpruned network, in the order they have now
 
 
 class Shape(NamedTuple):
     """One edge of a pruned cell."""
 
+    kind: str  # as `operation` says
     reads: Channels  # of the state
     middle: Channels  # between the stacks of a separable convolution
-    out: Channels  # of its node
+    order: Channels  # as its operation gives them
+    out: Channels  # as its node wants them: `kept`, and what lies between
+    kept: frozenset[int]
     before: int  # zero channels in front of `out`
     after: int  # and behind
 
-    def made(self, width: int) -> Channels:
-        """What a factorised reduction makes of `out`, in its own order, at full width `width`."""
-        even, odd = halves(self.out, width)
-        return (*even, *odd)
+    @property
+    def picks(self) -> bool:
+        """Whether channels must be put in order."""
+        return self.order != self.out
 
 
 class Layout(NamedTuple):
@@ -61,19 +69,22 @@ def layout(
     states: list[Channels] = [first, kept[inputs[1]]]
     shapes: dict[tuple[int, str], Shape] = {}
     for node, pair in enumerate(plan.nodes):
-        places = [Place(layer, node, side, "out") for side in SIDES]
-        left, right = (
-            _out(edge, states[edge.input], kept[place], reduces)
-            for edge, place in zip(pair.edges, places, strict=True)
-        )
-        both = sorted(left & right)
-        only = sorted(left - right), sorted(right - left)
-        outs = (*only[0], *both), (*both, *only[1])
-        pads = (0, len(only[1])), (len(only[0]), 0)
-        for side, edge, out, pad in zip(SIDES, pair.edges, outs, pads, strict=True):
+        ends = []
+        for side, edge in zip(SIDES, pair.edges, strict=True):
+            reads = states[edge.input]
+            kind = operation(edge, reduces)
+            out = kept[Place(layer, node, side, "out")]
+            own = frozenset(out)
+            if kind not in WEIGHTED:  # not more than the state has; of a dead map, anything
+                own = own & frozenset(reads) or frozenset(reads[:1])
             middle = kept.get(Place(layer, node, side, "middle"), ())
-            shapes[node, side] = Shape(states[edge.input], middle, out, *pad)
-        states.append((*only[0], *both, *only[1]))
+            ends.append(End(kind, reads, middle, own))
+        possible = [
+            (order, [_shape(end, order, channels) for end in ends]) for order in _orders(*ends)
+        ]
+        order, found = min(possible, key=lambda one: sum(map(_cost, one[1])))
+        shapes |= {(node, side): shape for side, shape in zip(SIDES, found, strict=True)}
+        states.append(order)
     joined = [
         position * channels + channel
         for position, state in enumerate(plan.loose)
@@ -91,9 +102,56 @@ def halves(channels: Channels, width: int) -> tuple[Channels, Channels]:
     return even, odd
 
 
-def _out(edge: Edge, state: Channels, kept: Channels, reduces: bool) -> set[int]:
-    """An identity or a pool has no channel that the state it reads has not."""
-    made = edge.operation in SEPARABLE or (
-        edge.operation == "identity" and reduces and edge.input < INPUTS
+def operation(edge: Edge, reduces: bool) -> str:
+    """What an edge is: "separable", "reduce" (an identity that halves), "pool" or "identity"."""
+    if edge.operation in SEPARABLE:
+        return "separable"
+    if edge.operation == "identity":
+        return "reduce" if reduces and edge.input < INPUTS else "identity"
+    return "pool"
+
+
+class End(NamedTuple):
+    """One edge before its node's order is known."""
+
+    kind: str
+    reads: Channels
+    middle: Channels
+    kept: frozenset[int]
+
+
+def _orders(left: End, right: End) -> list[Channels]:
+    """Orders of a node's channels that are worth a look."""
+    both = left.kept & right.kept
+    found: list[Channels] = [(*sorted(left.kept - both), *sorted(both), *sorted(right.kept - both))]
+    for leads, follows in ((left, right), (right, left)):
+        if leads.kind not in WEIGHTED and leads.kept == frozenset(leads.reads):
+            found.append((*leads.reads, *sorted(follows.kept - leads.kept)))
+    return found
+
+
+def _shape(end: End, order: Channels, width: int) -> Shape:
+    """An edge in a node of some order: the stretch from its first to its last channel."""
+    places = [place for place, channel in enumerate(order) if channel in end.kept]
+    out = order[places[0] : places[-1] + 1]
+    own = out if end.kind == "separable" else end.reads
+    if end.kind == "reduce":
+        even, odd = halves(tuple(end.kept), width)
+        own = (*even, *odd)
+    return Shape(
+        end.kind,
+        end.reads,
+        end.middle,
+        own,
+        out,
+        end.kept,
+        before=places[0],
+        after=len(order) - places[-1] - 1,
     )
-    return set(kept) if made else set(kept) & set(state)
+
+
+def _cost(shape: Shape) -> int:
+    """Multiply-accumulates a pixel that depend on the order."""
+    if shape.kind == "separable":
+        return len(shape.out) * len(shape.middle)
+    return len(shape.out) * len(shape.order) if shape.picks else 0

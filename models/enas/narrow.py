@@ -38,15 +38,14 @@ def narrow(net: Enas, kept: Kept) -> None:
         for node, side, edge in plan.edges:
             key, shape = name(node, side, edge), found.edges[node, side]
             module = weights.get(key)
-            order = shape.reads
             if isinstance(module, Separable):
                 _stack(module.first, shape.reads, shape.middle)
                 _stack(module.second, shape.middle, shape.out)
-                order = shape.out
+                _silence(module.second.norm, shape.out, shape.kept)
             elif isinstance(module, FactorizedReduction):
-                order = _factorized(module, shape.reads, shape.out)
-            if order != shape.out or shape.before or shape.after:
-                cell.fits[key] = _fit(order, shape, net.classifier.weight)
+                _factorized(module, shape.reads, shape.order)
+            if shape.picks or shape.before or shape.after:
+                cell.fits[key] = _fit(shape, net.classifier.weight)
         outputs = [outputs[1], found.joined]
     last = outputs[1]
     assert last is not None
@@ -60,10 +59,7 @@ def _inputs(cell: Cell, found: Layout, outputs: list[Channels | None], first: Ch
     left, right = found.states[:INPUTS]
     if isinstance(cell.first, FactorizedReduction):
         _factorized(cell.first, outputs[0], left)
-        norm = cell.first.norm
-        silent = [index for index, channel in enumerate(left) if channel not in first]
-        with torch.no_grad():  # only there because half a reduction cannot be empty
-            norm.weight[silent], norm.bias[silent] = 0, 0
+        _silence(cell.first.norm, left, frozenset(first))
     else:
         _point(cell.first, outputs[0], left)
     _point(cell.second, outputs[1], found.middle)
@@ -74,13 +70,14 @@ def _inputs(cell: Cell, found: Layout, outputs: list[Channels | None], first: Ch
             _conv(conv, reads, None)
 
 
-def _fit(order: Channels, shape: Shape, like: Tensor) -> Fit:
-    """What brings an edge whose channels come in some order into its node."""
+def _fit(shape: Shape, like: Tensor) -> Fit:
+    """What brings an edge's channels into its node."""
     picks = like.new_empty(0)
-    if order != shape.out:
-        picks = like.new_zeros(len(shape.out), len(order), 1, 1)
+    if shape.picks:
+        picks = like.new_zeros(len(shape.out), len(shape.order), 1, 1)
         for row, channel in enumerate(shape.out):
-            picks[row, order.index(channel)] = 1
+            if channel in shape.kept:
+                picks[row, shape.order.index(channel)] = 1
     return Fit(picks, shape.before, shape.after)
 
 
@@ -99,16 +96,13 @@ def _point(layer: ReluConvNorm, inputs: Channels | None, outputs: Channels) -> N
     _norm(layer.norm, outputs)
 
 
-def _factorized(
-    reduction: FactorizedReduction, inputs: Channels | None, outputs: Channels
-) -> Channels:
-    """Narrow to these channels, at least one in each half; returns what is made, in order."""
+def _factorized(reduction: FactorizedReduction, inputs: Channels | None, outputs: Channels) -> None:
+    """Narrow to channels that are in both halves, in order."""
     width = reduction.norm.num_features
     even, odd = halves(outputs, width)
     _conv(reduction.even, inputs, even)
     _conv(reduction.odd, inputs, tuple(channel - width // 2 for channel in odd))
-    _norm(reduction.norm, (*even, *odd))
-    return (*even, *odd)
+    _norm(reduction.norm, outputs)
 
 
 def _conv(conv: nn.Conv2d, inputs: Channels | None, outputs: Channels | None) -> None:
@@ -119,6 +113,13 @@ def _conv(conv: nn.Conv2d, inputs: Channels | None, outputs: Channels | None) ->
         weight = weight[:, list(inputs)]
     conv.weight = nn.Parameter(weight.clone(memory_format=torch.contiguous_format))
     conv.out_channels, conv.in_channels = weight.shape[:2]
+
+
+def _silence(norm: nn.BatchNorm2d, outputs: Channels, kept: frozenset[int]) -> None:
+    """Make channels zero that are only there because they cannot be left out."""
+    silent = [index for index, channel in enumerate(outputs) if channel not in kept]
+    with torch.no_grad():
+        norm.weight[silent], norm.bias[silent] = 0, 0
 
 
 def _norm(norm: nn.BatchNorm2d, outputs: Channels) -> None:

@@ -90,6 +90,19 @@ def test_an_unreadable_image_is_named(folder: Path) -> None:
         images.read([folder / "cifar10_test_*.npz"], NAMES, 64)
 
 
+def test_cutout_greys_a_square_that_may_reach_over_the_edge() -> None:
+    image = np.full((16, 16, 3), 200, np.uint8)
+    sizes = set()
+    for seed in range(30):
+        cut = view(image, 16, Shift(pad=0, mirror=0, cutout=6), np.random.default_rng(seed))
+        rows, columns = np.nonzero((cut == 127).all(2))
+        assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)  # one rectangle
+        sizes.add(len(rows))
+        assert (cut[cut != 127] == 200).all()
+    assert max(sizes) == 36
+    assert 9 <= min(sizes) < 36
+
+
 def test_a_shift_moves_the_image_over_a_grey_border() -> None:
     image = np.full((8, 8, 3), 255, np.uint8)
     image[2, 5] = 0

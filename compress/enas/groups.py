@@ -1,0 +1,263 @@
+"""The space of ratios over a fixed network: one for every group of channels that go together.
+
+The groups are those of compress/prune.py: a convolution, or all that a residual sum ties. A
+group's feature maps are read behind its norms, or behind layers without one. Tied layers must
+lose the same channels, so they are ranked together, before anything is masked: the unpruned run
+of the minibatch gives the sums, the second run the masks. [C]
+
+    s_c = mean over the group's maps of  Σ|x_c| / the map's mean over c
+
+The weights stay as they are; only the controller learns.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compress import prune
+from compress.criteria import members
+from compress.criteria.base import Group
+from compress.criteria.members import TINY, Member
+from compress.enas.fake import kept
+from compress.enas.grades import Searchable, placed
+from compress.enas.reward import Evaluation
+from compress.enas.search import Candidate
+from compress.prune import Cut, Plan
+from compress.steps.fake_prune import FakePrune
+from compress.workers import Shared, Workers
+
+Ratios = tuple[float, ...]  # one a group
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a group's channels can be seen and masked: the output of one layer."""
+
+    group: int
+    layer: str
+    channels: tuple[int, ...]  # of the layer
+    entries: tuple[int, ...]  # of the group
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a layer costs, and how its cost falls with the channels of groups."""
+
+    macs: float
+    outputs: tuple[tuple[int, tuple[int, ...], int], ...]  # group, its entries, the layer's size
+    inputs: tuple[tuple[int, tuple[int, ...], int], ...]
+
+    def spent(self, removed: Sequence[frozenset[int]]) -> float:
+        """Multiply-accumulates without those channels of every group."""
+        share = 1.0
+        for side in (self.outputs, self.inputs):
+            gone = sum(
+                sum(entry in removed[group] for entry in entries) / size
+                for group, entries, size in side
+            )
+            share *= 1 - gone
+        return self.macs * share
+
+
+@dataclass(frozen=True)
+class Ties:
+    """All groups of a network: what is the same for every candidate."""
+
+    cuts: tuple[Cut, ...]  # that remove nothing yet
+    sites: tuple[Site, ...]
+    parts: tuple[Part, ...]
+
+    @classmethod
+    def of(cls, net: nn.Module, example: Tensor, head: Sequence[nn.Module], seed: int) -> "Ties":
+        """The groups of `net` that hold no layer of `head`."""
+        scored = prune.score_groups(net, example, head, "l1", seed)
+        cuts = tuple(
+            Cut(layer=one.layer, channels=len(one.scores), removed=(), members=one.members)
+            for one in scored
+        )
+        groups = prune.whole_groups(net, example, Plan(cuts=cuts))
+        names = {module: name for name, module in net.named_modules()}
+        sites = tuple(
+            Site(number, names[one.layer], tuple(one.channels.tolist()), _entries(one, cut))
+            for number, (cut, group) in enumerate(zip(cuts, groups, strict=True))
+            for one in _seen(group)
+        )
+        return cls(cuts, sites, _parts(net, example, cuts, groups))
+
+    def choose(self, sums: Sequence[Tensor], ratios: Ratios, multiple: int) -> Plan:
+        """The plan that removes, of every group, its ratio of channels with the smallest sums."""
+        cuts = []
+        for cut, own, ratio in zip(self.cuts, sums, ratios, strict=True):
+            count = max(1, cut.channels - round(ratio * cut.channels))
+            count = min(cut.channels, -(-count // multiple) * multiple)
+            stay = set(kept(own, 1 - count / cut.channels))
+            removed = tuple(c for c in range(cut.channels) if c not in stay)
+            cuts.append(cut.model_copy(update={"removed": removed}))
+        return Plan(cuts=tuple(cuts))
+
+    def saved(self, plan: Plan) -> float:
+        """Share of the multiply-accumulates that a plan saves."""
+        removed = [frozenset(cut.removed) for cut in plan.cuts]
+        left = sum(part.spent(removed) for part in self.parts)
+        return 1 - left / sum(part.macs for part in self.parts)
+
+
+@contextmanager
+def watched(net: nn.Module, ties: Ties) -> Iterator[list[Tensor]]:
+    """While open, sums [channels] of every group add up over the batches that run."""
+    sums = [torch.zeros(cut.channels) for cut in ties.cuts]
+    count = [sum(site.group == group for site in ties.sites) for group in range(len(ties.cuts))]
+
+    def look(site: Site, x: Tensor, axis: int) -> Tensor:
+        rest = [number for number in range(x.ndim) if number != axis]
+        own = x.detach().float().abs().sum(rest).cpu()[list(site.channels)]
+        share = own / own.mean().clamp_min(TINY) / count[site.group]
+        sums[site.group].index_add_(0, torch.tensor(site.entries), share)
+        return x
+
+    with _hooked(net, ties.sites, look):
+        yield sums
+
+
+@contextmanager
+def masked(net: nn.Module, ties: Ties, plan: Plan) -> Iterator[None]:
+    """While open, the plan's channels are zero wherever they are made."""
+    removed = [frozenset(cut.removed) for cut in plan.cuts]
+
+    def hide(site: Site, x: Tensor, axis: int) -> Tensor:
+        pairs = zip(site.channels, site.entries, strict=True)
+        gone = [channel for channel, entry in pairs if entry in removed[site.group]]
+        mask = torch.ones(x.shape[axis], dtype=x.dtype, device=x.device)
+        mask[gone] = 0
+        return x * mask.view(-1, *(1,) * (x.ndim - 1 - axis))
+
+    with _hooked(net, ties.sites, hide):
+        yield
+
+
+def evaluate(
+    task: Shared[Searchable],
+    net: Shared[nn.Module],
+    ties: Shared[Ties],
+    step: FakePrune,
+    candidate: Candidate[Ratios],
+) -> Evaluation:
+    """One candidate on its minibatch, unpruned and pruned."""
+    whole, own, ratios = net.get().eval(), ties.get(), candidate.choice
+    batch = placed(task.get().minibatch(candidate.minibatch, step.batch), whole)
+    half = step.precision == "bf16-mixed"
+    with torch.no_grad(), torch.autocast(batch[0].device.type, torch.bfloat16, enabled=half):
+        with watched(whole, own) as sums:
+            accuracy = task.get().grade(whole, batch)
+        plan = own.choose(sums, ratios, step.round_to)
+        with masked(whole, own, plan):
+            pruned = task.get().grade(whole, batch)
+    saved = len(ratios) * own.saved(plan) if step.ratio == "macs" else sum(ratios)
+    return Evaluation(accuracy, pruned, saved)
+
+
+class Groups:
+    """A Space (compress/enas/search.py) of ratios."""
+
+    def __init__(
+        self, task: Searchable, net: nn.Module, ties: Ties, step: FakePrune, workers: Workers
+    ) -> None:
+        self.minibatches = task.minibatches(step.batch)
+        self.workers = workers
+        shared = workers.share(task), workers.share(net), workers.share(ties)
+        self._one = partial(evaluate, *shared, step)
+
+    def train(self, epoch: int, draw: Callable[[int], Sequence[Ratios]]) -> float:
+        """Nothing to train."""
+        return 0.0
+
+    def evaluate(self, candidates: Sequence[Candidate[Ratios]]) -> list[Evaluation]:
+        """Candidates in order."""
+        return list(self.workers.map(self._one, candidates))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing changes."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing changes."""
+
+
+@contextmanager
+def _hooked(
+    net: nn.Module, sites: Iterable[Site], change: Callable[[Site, Tensor, int], Tensor]
+) -> Iterator[None]:
+    modules = dict(net.named_modules())
+
+    def hook(site: Site, layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        return change(site, output, output.ndim - 1 if isinstance(layer, nn.Linear) else 1)
+
+    handles = [modules[site.layer].register_forward_hook(partial(hook, site)) for site in sites]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _seen(group: Group) -> list[Member]:
+    """Norms, and producers without one."""
+    nodes = {item.dep.target.module: item.dep.target for item in group}
+
+    def normed(member: Member) -> bool:
+        return any(isinstance(after.module, NORMS) for after in nodes[member.layer].outputs)
+
+    without = (member for member in members.producers(group) if not normed(member))
+    return [*members.norms(group), *without]
+
+
+def _entries(member: Member, cut: Cut) -> tuple[int, ...]:
+    # a group of equal parts counts in positions (compress/patterns.py)
+    return tuple((member.roots % cut.channels).tolist())
+
+
+def _parts(
+    net: nn.Module, example: Tensor, cuts: Sequence[Cut], groups: Sequence[Group]
+) -> tuple[Part, ...]:
+    work = _macs(net, example)
+    sides: tuple[dict[nn.Module, list[Any]], ...] = ({}, {})
+    for number, (cut, group) in enumerate(zip(cuts, groups, strict=True)):
+        for side, found in zip(sides, (members.producers, members.consumers), strict=True):
+            for member in found(group):
+                entry = (number, _entries(member, cut), member.size)
+                side.setdefault(member.layer, []).append(entry)
+    return tuple(
+        Part(macs, tuple(sides[0].get(layer, ())), tuple(sides[1].get(layer, ())))
+        for layer, macs in work.items()
+    )
+
+
+def _macs(net: nn.Module, example: Tensor) -> dict[nn.Module, float]:
+    """Multiply-accumulates of every layer with a weight matrix or kernel, for one example."""
+    found: dict[nn.Module, float] = {}
+
+    def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(layer.weight, Tensor)
+        transposed = isinstance(layer, nn.modules.conv._ConvTransposeNd)
+        x = inputs[0] if transposed else output
+        last = isinstance(layer, nn.Linear)
+        positions = x.numel() / len(x) / x.shape[-1 if last else 1]
+        found[layer] = found.get(layer, 0.0) + positions * layer.weight.numel()
+
+    layers = [module for module in net.modules() if isinstance(module, prune.ROOTS)]
+    handles = [layer.register_forward_hook(hook) for layer in layers]
+    training = net.training
+    try:
+        with torch.no_grad():
+            net.eval()(example)
+    finally:
+        net.train(training)
+        for handle in handles:
+            handle.remove()
+    return found

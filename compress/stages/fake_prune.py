@@ -1,0 +1,56 @@
+"""Search every group's pruning ratio by fake pruning and a controller, then remove."""
+
+from itertools import islice
+
+import torch
+from torch import nn
+
+from compress.enas.extract import recalibrate
+from compress.enas.grades import placed, searchable
+from compress.enas.groups import Groups, Ties, watched
+from compress.enas.ratios import RatioController, UniformRatios
+from compress.enas.search import figures, search
+from compress.stages import prune as removal
+from compress.stages.base import Context, Outcome, cut
+from compress.steps.fake_prune import FakePrune
+from device.errors import FieldwrenError
+
+rebuild = cut
+
+
+def run(context: Context, net: nn.Module, step: FakePrune) -> Outcome:
+    """Search, choose channels on training batches, check, cut, recalibrate batch norm.
+
+    Raises:
+        BadInputError: the task cannot be searched on.
+        FieldwrenError: nothing to prune, or the masked and the pruned network differ.
+    """
+    task = searchable(context.task)
+    head = removal.whole(context, net, step.keep)
+    ties = Ties.of(net, context.example, head, context.seed)
+    if not ties.cuts:
+        raise FieldwrenError("nothing to prune: no layer's channels are free to go")
+    kind = RatioController if step.sampler == "controller" else UniformRatios
+    torch.manual_seed(context.seed)
+    found = search(
+        Groups(task, net, ties, step, context.workers),
+        kind(len(ties.cuts)),
+        step,
+        epochs=step.epochs,
+        seed=context.seed,
+        checkpoint=context.checkpoint,
+    )
+    batches = list(islice(task.batches(0, context.seed), step.batches))
+    net.eval()
+    with torch.no_grad(), watched(net, ties) as sums:
+        for batch in batches:
+            task.loss(net, placed(batch, net), None)
+    plan = ties.choose(sums, found.best, step.round_to)
+    error = removal.checked(context, net, plan)
+    recalibrate(task, net, batches)
+    return Outcome(
+        plan=plan,
+        mask_error=error,
+        structure={"ratios": list(found.best), "evaluations": found.evaluations},
+        figures=figures(found.rows, step.samples, "fake pruning"),
+    )

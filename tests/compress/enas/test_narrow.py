@@ -1,0 +1,106 @@
+"""Removal against masking, cost against counting, cell by cell."""
+
+import copy
+
+import pytest
+import torch
+
+from compress import count
+from compress.enas.cost import Geometry, Relative, Sum, macs
+from compress.enas.extract import as_json, from_json, remove
+from compress.enas.fake import FakePruning
+from models.enas import Architecture, Enas
+from models.enas.narrow import narrow
+from tests.compress.enas import children
+
+TIMID, BOLD = (0.0, 0.1, 0.3), (0.5, 0.7, 0.8)  # timid: picking may cost more than is saved
+
+
+def _trained(architecture: Architecture, layers: int, filters: int = 8) -> Enas:
+    """A child whose batch norms have seen something, their scales and shifts not those of birth."""
+    torch.manual_seed(0)
+    net = Enas(10, filters, layers, len(architecture.normal.nodes), architecture)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    net.train()(torch.randn(16, 3, 16, 16))
+    return net.eval()
+
+
+@pytest.mark.parametrize("ratios", [TIMID, BOLD], ids=["timid", "bold"])
+@pytest.mark.parametrize("seed", range(4))
+def test_masked_equals_removed(seed: int, ratios: tuple[float, ...]) -> None:
+    architecture = children.drawn(seed, 4, ratios)
+    net = _trained(architecture, layers=2)
+    x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    fake = FakePruning()
+    with torch.no_grad():
+        faked = net(x, fake=fake)
+    whole = count.macs(net, x[:1])
+    geometry = Geometry.of(net, 16)
+    expected = sum(one.macs for one in geometry.operators(architecture, fake.kept))
+    assert sum(one.macs for one in geometry.operators(architecture, geometry.whole())) == whole
+    assert remove(net, fake.kept, x) <= 1e-5
+    with torch.no_grad():
+        assert torch.allclose(net(x), faked, atol=1e-5)
+    assert count.macs(net, x[:1]) == expected
+    assert ratios is TIMID or expected < 0.6 * whole
+
+
+def test_a_narrowed_child_still_trains() -> None:
+    architecture = children.drawn(5, 3, BOLD)
+    net = _trained(architecture, layers=1)
+    x = torch.randn(8, 3, 16, 16)
+    fake = FakePruning()
+    with torch.no_grad():
+        net(x, fake=fake)
+    narrow(net, from_json(as_json(fake.kept)))
+    net.train()(x).square().mean().backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+    again = copy.deepcopy(net)
+    again.load_state_dict(net.state_dict())
+
+
+def test_the_published_cells_have_the_published_size() -> None:
+    """ENAS's final form: 78 k parameters and 13.6 M multiply-accumulates at F = 8, L = 3."""
+    net = Enas(10, 8, 3, 5, children.published()).eval()
+    assert count.parameters(net) == 78_258
+    assert count.macs(net, torch.zeros(1, 3, 32, 32)) == 13_559_360
+
+
+def test_the_space_computes_what_a_child_with_its_weights_does() -> None:
+    """Only the sampled path runs: its weights, copied, are the whole child."""
+    architecture = children.drawn(2, 3, (0.0,))
+    torch.manual_seed(0)
+    space, child = Enas(10, 4, 2, 3), Enas(10, 4, 2, 3, architecture)
+    shared = space.state_dict()
+    own = child.state_dict()
+    for name, value in own.items():
+        if name in shared and shared[name].shape == value.shape:
+            own[name] = shared[name]
+        elif name in shared:  # a reader of joined states: the columns of those that are loose
+            layer = int(name.split(".")[1]) if name.startswith("cells") else 4
+            before = layer - (2 if ".first." in name else 1)
+            plan = architecture.plans[before in space.reductions]
+            weight = shared[name].unflatten(1, (5, -1))[:, list(plan.loose)]
+            own[name] = weight.flatten(1, 2)
+    child.load_state_dict(own)
+    x = torch.randn(6, 3, 16, 16)
+    one, other = space.train()(x, architecture), child.train()(x)
+    assert torch.allclose(one, other, atol=1e-5)
+    one.sum().backward()
+    used = {name for name, parameter in space.named_parameters() if parameter.grad is not None}
+    assert used == set(dict(child.named_parameters()))
+
+
+def test_ratio_is_the_sum_or_what_is_saved() -> None:
+    architecture = children.drawn(3, 2, (0.5,))
+    net = Enas(10, 4, 1, 2, architecture)
+    geometry = Geometry.of(net, 16)
+    cost = Relative.of(geometry, macs)
+    assert Sum().ratio(architecture, {}) == pytest.approx(0.5 * 12)
+    assert cost.ratio(geometry.dearest, geometry.whole()) == pytest.approx(0.0)
+    whole = cost.ratio(architecture, geometry.whole())
+    spent = sum(one.macs for one in geometry.operators(architecture, geometry.whole()))
+    assert whole == pytest.approx(12 * (1 - spent / cost.dearest))

@@ -1,0 +1,173 @@
+"""A whole tiny search: through the pipeline, resumed in the middle, published and loaded again."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from compress import pipeline, recipe
+from compress.enas.controller import Controller
+from compress.enas.cost import Sum
+from compress.enas.extract import channels
+from compress.enas.micro import Micro, rate
+from compress.enas.search import Candidate, search
+from compress.export import export
+from compress.pipeline import FLOAT
+from compress.recipe import load
+from compress.tasks.birds import Birds, make
+from compress.workers import InProcess
+from device.errors import BadInputError
+from models.enas import Architecture, Edge, Enas, Node, Plan
+from models.enas.cell import Fit
+from models.enas.narrow import narrow
+from tests.compress import shapes
+from tests.compress.enas import children
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("search")
+    shapes.make_folder(root / "shapes")
+    return root
+
+
+def _task(root: Path, path: Path) -> tuple[recipe.Recipe, Birds]:
+    loaded = load(str(path))
+    return loaded, make(loaded.settings, (root,), 0)
+
+
+def test_a_recipe_searches_trains_and_extracts(root: Path, tmp_path: Path) -> None:
+    loaded, task = _task(root, children.write_recipe(tmp_path / "tiny.toml"))
+    made = pipeline.train(loaded, task, tmp_path / "out", 0, Console(quiet=True))
+    assert [stage.kind for stage in made.records] == ["enas", "baseline", "extract", "finetune"]
+    searched, trained, extracted, _ = made.records
+    assert {figure.title for figure in searched.figures} == {
+        "search: reward",
+        "search: Ratio",
+        "search: Gap",
+        "search: accuracy of one minibatch",
+        "search: entropy of the controller",
+    }
+    assert searched.macs == trained.macs > extracted.macs
+    assert extracted.mask_error is not None and extracted.mask_error <= 1e-5
+    assert isinstance(made.baseline, Enas) and made.baseline is not made.result
+    # a second run takes up every stage: the same child, as narrow
+    published = tmp_path / "out" / "stages" / "00-enas" / "architecture.json"
+    again = pipeline.train(loaded, task, tmp_path / "out", 0, Console(quiet=True))
+    first, second = made.result.state_dict(), again.result.state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert again.records == made.records
+    found = Architecture.model_validate_json(published.read_bytes())
+    assert isinstance(again.result, Enas) and again.result.architecture == found
+    # another recipe takes the cells up and searches their ratios alone
+    ratios = children.write_recipe(
+        tmp_path / "ratios.toml",
+        model=f"architecture = {json.dumps(str(published))}",
+        search='decide = "ratios"\nratio = "macs"',
+    )
+    loaded, task = _task(root, ratios)
+    other = pipeline.train(loaded, task, tmp_path / "ratios", 0, Console(quiet=True))
+    assert isinstance(other.result, Enas) and other.result.architecture is not None
+    assert other.result.architecture.unpruned() == found.unpruned()
+
+
+def test_a_narrowed_child_converts(root: Path, tmp_path: Path) -> None:
+    """Padding and picking included; TFLite computes what torch does."""
+    _, task = _task(root, children.write_recipe(tmp_path / "tiny.toml"))
+    edge = Edge(input=1, operation="sep3", ratio=0.5)
+    nodes = (
+        Node(left=edge, right=Edge(input=0, operation="avg", ratio=0.5)),
+        Node(left=Edge(input=2, operation="identity", ratio=0.5), right=edge),
+    )
+    plan = Plan(nodes=nodes, ratios=(0.5, 0.0))
+    torch.manual_seed(0)
+    net = Enas(3, 4, 1, 2, Architecture(normal=plan, reduction=plan))
+    net.train()(next(task.batches(0, 0))[0])
+    narrow(net, channels(net, task.batches(0, 0), 12))
+    assert any(len(fit.picks) for fit in net.modules() if isinstance(fit, Fit))
+    assert any(fit.before for fit in net.modules() if isinstance(fit, Fit))
+    made = export(task.deploy(net), FLOAT, tmp_path / "m.tflite", tmp_path / "golden.npz")
+    assert made.float_error <= 1e-5
+
+
+def test_an_interrupted_search_ends_as_one_that_was_not(root: Path, tmp_path: Path) -> None:
+    loaded, task = _task(root, children.write_recipe(tmp_path / "tiny.toml"))
+    step = loaded.search
+    assert step is not None
+
+    def run(checkpoint: Path, stop: int | None) -> object:
+        torch.manual_seed(0)
+        net = task.build()
+        assert isinstance(net, Enas)
+        space = Stopping(task, net, step, Sum(), InProcess(), 0)
+        space.stop = stop
+        return search(space, Controller(2, "both"), step, epochs=3, seed=0, checkpoint=checkpoint)
+
+    whole = run(tmp_path / "whole.pt", None)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken.pt", 2)
+    assert run(tmp_path / "broken.pt", None) == whole
+
+
+class Stopping(Micro):
+    """A power cut at the start of an epoch."""
+
+    stop: int | None = None
+
+    def train(self, epoch: int, draw: object) -> float:
+        if epoch == self.stop:
+            raise KeyboardInterrupt
+        return super().train(epoch, draw)  # type: ignore[arg-type]
+
+
+def test_evaluations_do_not_depend_on_each_other(root: Path, tmp_path: Path) -> None:
+    loaded, task = _task(root, children.write_recipe(tmp_path / "tiny.toml"))
+    assert loaded.search is not None
+    torch.manual_seed(0)
+    net = task.build()
+    assert isinstance(net, Enas)
+    space = Micro(task, net, loaded.search, Sum(), InProcess(), 0)
+    candidates = [Candidate(children.drawn(n, 2, (0.0, 0.5)), n) for n in range(4)]
+    together = space.evaluate(candidates)
+    assert together == [space.evaluate([one])[0] for one in reversed(candidates)][::-1]
+    assert len({one.ratio for one in together}) > 1
+
+
+def test_the_learning_rate_restarts() -> None:
+    step = load("cifar10-enas").search
+    assert step is not None
+    assert [round(rate(epoch, step), 4) for epoch in (0, 5, 10, 20, 30)] == [
+        0.05,
+        0.0253,  # half-way down to .0005
+        0.05,
+        0.0253,
+        0.05,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "search_table", "message"),
+    [
+        ("", 'decide = "ratios"', 'decides "ratios" of a model with an architecture'),
+        ('architecture = "nowhere.json"', "", r"model.*nowhere\.json: no such architecture"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    root: Path, tmp_path: Path, model: str, search_table: str, message: str
+) -> None:
+    path = children.write_recipe(tmp_path / "bad.toml", model=model, search=search_table)
+    with pytest.raises(BadInputError, match=message):
+        loaded, task = _task(root, path)
+        pipeline.train(loaded, task, tmp_path / "out", 0, Console(quiet=True))
+
+
+def test_cells_without_a_search_are_refused(root: Path, tmp_path: Path) -> None:
+    path = children.write_recipe(tmp_path / "bare.toml")
+    text = path.read_text()
+    start, end = text.index("[search]"), text.index("[baseline]")
+    path.write_text(text[:start] + text[end:])
+    loaded, task = _task(root, path)
+    with pytest.raises(BadInputError, match=r"needs an architecture, or a \[search\]"):
+        pipeline.train(loaded, task, tmp_path / "out", 0, Console(quiet=True))
