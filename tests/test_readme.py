@@ -1,0 +1,30 @@
+"""What the README tells people to type runs as it stands."""
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from compress import count
+from models.resnet import ResNet
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_a_network_of_ones_own_is_pruned_in_ten_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    own, torch_pruning = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    torch.manual_seed(0)
+    net = ResNet(8, 10).eval()
+    batches = [(torch.randn(16, 3, 16, 16), torch.arange(16) % 10) for _ in range(3)]
+    before = count.macs(net, batches[0][0][:1])
+    names = {"net": copy.deepcopy(net), "batches": batches}
+    exec(own, names)
+    assert float(capsys.readouterr().out) < 1e-5
+    assert 0.3 * before < count.macs(names["net"], batches[0][0][:1]) <= 0.5 * before
+    names["net"] = net
+    exec(torch_pruning, names)
+    assert count.macs(net, batches[0][0][:1]) < 0.4 * before
+    steps = own.split("\n\n")[1].strip().splitlines()
+    assert len(steps) <= 10
