@@ -36,6 +36,10 @@ from device.errors import FieldwrenError
 FREEZE = 0.7
 NAME = "quantized_ranges"  # the child of the network that remembers them
 CLOSE = 1e-4  # difference of the same value in two programs, over the largest
+OTHER_GRAPH = (
+    "this task deploys another graph than it trains, so no value of the int8 file can be found in "
+    'it: quantization-aware training needs scheme = "dynamic-int8" here'
+)
 SHARED = (  # operators whose outputs have the scale of their inputs
     *("AVERAGE_POOL_2D", "CONCATENATION", "GATHER", "GATHER_ND", "MAX_POOL_2D", "PACK", "PAD"),
     *("RESHAPE", "RESIZE_NEAREST_NEIGHBOR", "SLICE", "SPLIT", "STRIDED_SLICE", "TRANSPOSE"),
@@ -55,6 +59,8 @@ def static(net: nn.Module, deployed: OneStep, numbers: Quantize, steps: int) -> 
     """
     graph = simulate.trace(net)
     found = _values(graph, net, deployed)
+    if not found:  # the deployed form is made of other modules
+        raise FieldwrenError(OTHER_GRAPH)
     with TemporaryDirectory() as folder:
         plain, int8 = Path(folder) / "float.tflite", Path(folder) / "int8.tflite"
         export.convert(deployed, plain)
@@ -71,10 +77,7 @@ def static(net: nn.Module, deployed: OneStep, numbers: Quantize, steps: int) -> 
         together = _sharing(int8, stored)
     matched = dict(_matched(found, {name: value for name, (_, value) in stored.items()}))
     if not matched:
-        raise FieldwrenError(
-            "this task deploys another graph than it trains, so no value of the int8 file can be "
-            'found in it: quantization-aware training needs scheme = "dynamic-int8" here'
-        )
+        raise FieldwrenError(OTHER_GRAPH)
     groups = sorted({together[name] for names in matched.values() for name in names})
     ranges = Ranges(
         [[name for name, group in together.items() if group == one] for one in groups],

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from compress import export
 from compress.quantization import SCHEMES, check, inspect, mixed, quantize, sqnr
 from compress.steps import Quantize
+from compress.task import OneStep
 from device.runtime import Runtime
 from tests.compress.quantization.conftest import Converted
 
@@ -65,6 +67,44 @@ def test_layer_errors_are_those_of_the_tensors(converted: Converted, int8: Path)
     assert {error.sqnr_db for error in same} == {sqnr.EXACT}
     drawn = sqnr.figure(errors)
     assert sum(len(series.x) for series in drawn.series) == len(errors)
+
+
+class Step(nn.Module):
+    """One frame of an LSTM, its state explicit, as it is deployed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.recall = nn.Linear(40, 4 * 64), nn.Linear(64, 4 * 64, bias=False)
+        self.answer = nn.Linear(64, 20)
+
+    def forward(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        i, f, g, o = (self.read(x) + self.recall(h)).chunk(4, -1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        return self.answer(h), h, c
+
+
+def test_an_lstm_goes_to_dynamic_int8_with_all_its_matrices(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    examples = [
+        {name: torch.randn(1, size).numpy() for name, size in (("x", 40), ("h", 64), ("c", 64))}
+        for _ in range(8)
+    ]
+    names = {"y": "", "h": "", "c": ""}
+    step = OneStep(
+        net=Step().eval(), inputs=dict.fromkeys("xhc", ""), outputs=names, examples=examples
+    )
+    plain, int8 = tmp_path / "float.tflite", tmp_path / "int8.tflite"
+    export.convert(step, plain)
+    fed = export.by_key(step, examples)
+    numbers = Quantize(kind="quantize", scheme="dynamic-int8")
+    made = quantize(plain, numbers, fed, int8)
+    assert made.audit.weights == {"INT8": 3}
+    assert {layer.scales for layer in made.audit.layers} == {256, 20}
+    assert int8.stat().st_size < 0.45 * plain.stat().st_size
+    for key in ("output_0", "output_1", "output_2"):
+        x, q = (np.stack([Runtime(p)(e)[key] for e in fed]) for p in (plain, int8))
+        assert 0 < np.sqrt(((q - x) ** 2).mean()) < 0.02 * x.std()
 
 
 def test_the_worst_layers_are_spared_within_the_budget() -> None:
