@@ -68,7 +68,7 @@ class LanguageModel(nn.Module):
         return self.table.scores(x), tuple(ends)
 
     def _words(self, tokens: Tensor) -> Tensor:
-        vectors = self.table.embed(tokens)
+        vectors: Tensor = self.table(tokens)
         if not self.training or not self.word_drop:
             return vectors
         stays = torch.rand(self.table.words, device=tokens.device) >= self.word_drop
@@ -100,7 +100,7 @@ class Step(nn.Module):
 
         Returns logits [1, words] and the new states in the same order.
         """
-        x = self.table.embed(word[:, 0].long())
+        x = self.table(word[:, 0].long())
         ends: list[Tensor] = []
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, Recurrent)

@@ -153,7 +153,7 @@ class Table(nn.Module):
         """Size of the vocabulary."""
         return self.x.rows
 
-    def embed(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor) -> Tensor:
         """int64 […] → […, size]."""
         factors = list(self.x.parts[0].factors)
         vector = F.embedding(tokens, factors[0])

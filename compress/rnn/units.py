@@ -66,9 +66,13 @@ def lowest(scores: Tensor, ratio: float, round_to: int) -> Tensor:
     return scores.cpu().argsort(stable=True)[: units - kept].sort().values
 
 
-def mask(net: nn.Module, removed: Removed) -> nn.Module:
-    """Zero the rows and biases of units in place; returns the network."""
-    layers = recurrent(net)
+def mask(net: nn.Module, wires: Mapping[str, list[str]], removed: Removed) -> nn.Module:
+    """Zero the rows and biases of units in place; returns the network.
+
+    Columns of readers are zeroed as well: what reads zeros needs none, but a tied table is read by
+    its embedding, too.
+    """
+    layers, modules = recurrent(net), dict(net.named_modules())
     with torch.no_grad():
         for name, units in removed.items():
             layer = layers[name]
@@ -79,6 +83,11 @@ def mask(net: nn.Module, removed: Removed) -> nn.Module:
             layer.bias.view(GATES[layer.kind], -1)[:, units] = 0
             if layer.candidate is not None:
                 layer.candidate[units] = 0
+            for side in (modules[reader] for reader in wires[name]):
+                if isinstance(side, Projection):
+                    weight = side.dense().clone()
+                    weight[:, units] = 0
+                    side.store([Matrix(side.inputs, [weight])])
     return net
 
 

@@ -14,25 +14,33 @@ from torch import Tensor, nn
 
 from compress.rnn.adopt import recurrent
 from compress.rnn.forms import columns_read
-from models.projections import Projection
+from models.projections import Projection, Table
 from models.recurrent import Recurrent
 
 Reader = Projection | nn.Linear
+TABLE = ".x"  # a tied table's matrix: table.x is read by the embedding of the table, too
 Rows = set[bytes]
 
 
 def readers(net: nn.Module, example: Tensor) -> dict[str, list[str]]:
-    """Recurrent layer → names of the matrices that read its output, from one forward pass."""
+    """Recurrent layer → names of the matrices that read its output, from one forward pass.
+
+    A tied table that reads a layer hands on what it lost: its embedding's readers follow.
+    """
     layers = recurrent(net)
+    tables = {name: table for name, table in net.named_modules() if isinstance(table, Table)}
     own = {id(layer.h) for layer in layers.values()}
     candidates = {
         name: module
         for name, module in net.named_modules()
         if isinstance(module, Projection | nn.Linear) and id(module) not in own
     }
-    written: dict[str, Rows] = {name: set() for name in layers}
+    written: dict[str, Rows] = {name: set() for name in (*layers, *tables)}
     read: dict[str, Rows] = {name: set() for name in candidates}
-    hooks = [layer.register_forward_hook(_outputs(written[name])) for name, layer in layers.items()]
+    hooks = [
+        layer.register_forward_hook(_outputs(written[name]))
+        for name, layer in (*layers.items(), *tables.items())
+    ]
     hooks += [
         module.register_forward_pre_hook(_inputs(read[name])) for name, module in candidates.items()
     ]
@@ -44,15 +52,19 @@ def readers(net: nn.Module, example: Tensor) -> dict[str, list[str]]:
         for hook in hooks:
             hook.remove()
         net.train(training)
-    return {
+    found = {
         name: [reader for reader, rows in read.items() if rows and rows <= vectors]
         for name, vectors in written.items()
     }
+    for name in layers:
+        tied = [table for table in tables if f"{table}{TABLE}" in found[name]]
+        found[name] += [reader for table in tied for reader in found[table]]
+    return {name: found[name] for name in layers}
 
 
 def _outputs(found: Rows) -> Callable[..., None]:
     def note(_layer: nn.Module, _inputs: Any, output: Any) -> None:
-        found.update(_rows(output[0]))
+        found.update(_rows(output if isinstance(output, Tensor) else output[0]))
 
     return note
 

@@ -35,7 +35,7 @@ def run(context: Context, net: nn.Module, step: RnnUnits) -> Outcome:
     if not free:
         raise FieldwrenError("nothing to prune: no matrix reads a recurrent layer's units alone")
     removed = chosen(context, net, found, free, step)
-    masked = units.mask(copy.deepcopy(net), removed)
+    masked = units.mask(copy.deepcopy(net), found, removed)
     try:
         units.remove(net, found, removed)
         error = proof.agreement(masked, net, context.example)

@@ -18,6 +18,7 @@ from device.manifest import Frozen
 SUMMARIES = {
     "birds": "classify photos in folders",
     "enhancer": "enhance speech frame by frame with a streaming mask network",
+    "dtln": "enhance speech with the published DTLN (exported, but no bundle: no device runs it)",
     "language": "predict the next word of a text (exported, but no bundle: no device runs it)",
 }
 NAMES = tuple(SUMMARIES)

@@ -8,10 +8,12 @@ Every epoch starts at another offset, so its cuts fall elsewhere.
 import math
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field, PositiveInt
@@ -22,6 +24,7 @@ from compress.tasks import locate
 from compress.text import Corpus, Kind, streams
 from device.errors import FieldwrenError
 from device.manifest import Data, Frozen
+from device.runtime import Runtime
 from models.lstm_lm import LanguageModel, Step
 from models.recurrent import State
 
@@ -109,10 +112,22 @@ class Language:
 
     def build(self) -> nn.Module:
         """The uncompressed network."""
-        table = self._settings.model
-        return LanguageModel(
-            len(self._corpus.words), **table.model_dump(exclude={"units"}), units=table.units
-        )
+        return LanguageModel(len(self._corpus.words), **self._settings.model.model_dump())
+
+    def smaller(self, parameters: int) -> nn.Module:
+        """A fresh network of the same proportions and no more parameters: the control.
+
+        Raises:
+            FieldwrenError: even vectors of one value are too large.
+        """
+        table, words = self._settings.model, len(self._corpus.words)
+        for size in range(table.size, 0, -1):
+            scaled = {"size": size, "units": [max(1, u * size // table.size) for u in table.units]}
+            with torch.device("meta"):  # to be counted only
+                net = LanguageModel(words, **{**table.model_dump(), **scaled})
+            if sum(parameter.numel() for parameter in net.parameters()) <= parameters:
+                return LanguageModel(words, **{**table.model_dump(), **scaled})
+        raise FieldwrenError(f"no network of this vocabulary has only {parameters:,} parameters")
 
     def example(self) -> Tensor:
         """The first tokens of the validation text [time, 1]."""
@@ -164,11 +179,24 @@ class Language:
                 total += float(
                     F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
                 )
-        loss = total / ((len(text) - 1) * SCORED_STREAMS)
-        ppl = math.exp(loss)
-        return Quality(
-            "score", {"score": -ppl, "ppl": ppl, "loss": loss, "bits": loss / math.log(2)}
-        )
+        return _quality(total / ((len(text) - 1) * SCORED_STREAMS))
+
+    def evaluate_files(self, models: dict[str, Path], split: str) -> Quality:
+        """The same through the exported step, word by word."""
+        runtime = Runtime(models["step"])
+        text = self._text(split)
+        keys = [f"args_{index}" for index in range(len(runtime.inputs))]
+        shapes = [runtime.inputs[key]["shape"] for key in keys]
+        states = [np.zeros(shape, np.float32) for shape in shapes[1:]]
+        total = 0.0
+        for word, target in pairwise(text.tolist()):
+            given = [np.full((1, 1), word, np.float32), *states]
+            found = runtime(dict(zip(keys, given, strict=True)))
+            logits, *states = (found[f"output_{index}"] for index in range(len(keys)))
+            highest = float(logits.max())
+            total += highest + math.log(float(np.exp(logits[0] - highest).sum()))
+            total -= float(logits[0, target])
+        return _quality(total / (len(text) - 1))
 
     def evaluate_deployed(self, model: Any, split: str) -> Quality:
         """There is no bundle to be evaluated."""
@@ -220,3 +248,9 @@ class Language:
     @cached_property
     def _streams(self) -> Tensor:
         return streams(self._text("train"), self._settings.batches.streams)
+
+
+def _quality(loss: float) -> Quality:
+    ppl = math.exp(loss)
+    scores = {"score": -ppl, "ppl": ppl, "loss": loss, "bits": loss / math.log(2)}
+    return Quality("score", scores)

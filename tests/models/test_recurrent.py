@@ -101,7 +101,7 @@ def test_a_tied_table_in_two_factors_is_the_same_both_ways() -> None:
     left, right = torch.randn(11, 3), torch.randn(3, 6)
     table.x.store([Matrix(6, [left, right])])
     tokens = torch.tensor([[0, 10], [4, 4]])
-    assert (table.embed(tokens) - (left @ right)[tokens]).abs().max() < 1e-6
+    assert (table(tokens) - (left @ right)[tokens]).abs().max() < 1e-6
     vector = torch.randn(2, 6)
     assert (table.scores(vector) - vector @ (left @ right).T).abs().max() < 1e-5
     assert sum(p.numel() for p in table.parameters()) == 11 * 3 + 3 * 6 + 11

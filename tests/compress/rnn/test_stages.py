@@ -51,13 +51,13 @@ def _run(
     trained: tuple[Language, LanguageModel], folder: Path, *tables: dict[str, object]
 ) -> tuple[list[store.Record], LanguageModel]:
     task, baseline = trained
-    net, records = copy.deepcopy(baseline), []
+    net, teacher, records = copy.deepcopy(baseline), copy.deepcopy(baseline), []
     for index, table in enumerate(tables):
         step = TypeAdapter(Step).validate_python(table)
         place = store.Place(folder / str(index), f"key{index}")
         records.append(
             advance(
-                place, task, net, step, seed=0, example=task.example(), teacher=baseline, say=print
+                place, task, net, step, seed=0, example=task.example(), teacher=teacher, say=print
             )
         )
     return records, net

@@ -41,7 +41,7 @@ def test_masked_units_are_removed_units(net: object) -> None:
     found = wires.readers(made, x)
     assert all(found.values())
     removed = choice(made, list(found))
-    masked = units.mask(copy.deepcopy(made), removed)
+    masked = units.mask(copy.deepcopy(made), found, removed)
     units.remove(made, found, removed)
     with torch.no_grad():
         assert (masked.eval()(x)[0] - made.eval()(x)[0]).abs().max() <= 1e-5
@@ -59,14 +59,25 @@ def test_units_of_factorised_and_gathered_layers_go_as_well() -> None:
     columns = torch.tensor([1, 4, 8, 9, 15])
     behind.x.store([Matrix(16, [texts.matrix(48, 2), texts.matrix(2, 5, seed=1)], columns)])
     found = wires.readers(net, words)
-    assert found == {"layers.0": ["layers.1.x"], "layers.1": ["table.x"]}
+    assert found == {"layers.0": ["layers.1.x"], "layers.1": ["table.x", "layers.0.x"]}
     removed = {"layers.0": torch.tensor([0, 4, 7])}
-    masked = units.mask(copy.deepcopy(net), removed)
+    masked = units.mask(copy.deepcopy(net), found, removed)
     units.remove(net, found, removed)
     assert proof.agreement(masked, net, words) <= 1e-5
     assert layer.units == 13
     assert behind.x.parts[0].columns is not None
     assert behind.x.parts[0].columns.tolist() == [0, 5, 6, 12]  # 1, 8, 9, 15 without 0, 4, 7
+
+
+def test_units_behind_a_tied_table_take_the_embedding_along() -> None:
+    net, words = texts.network(), texts.words()
+    found = wires.readers(net, words)
+    removed = {"layers.1": torch.tensor([1, 7, 11])}
+    masked = units.mask(copy.deepcopy(net), found, removed)
+    units.remove(net, found, removed)
+    assert proof.agreement(masked, net, words) <= 1e-5
+    first = recurrent(net)["layers.0"]
+    assert (first.inputs, net.table.x.inputs) == (9, 9)
 
 
 def test_a_reader_that_cannot_follow_makes_the_proof_fail() -> None:
@@ -84,7 +95,7 @@ def test_a_reader_that_cannot_follow_makes_the_proof_fail() -> None:
     net = adopt(Residual())
     found = wires.readers(net, inputs())
     removed = choice(net, ["rnn.layers.0"])
-    masked = units.mask(copy.deepcopy(net), removed)
+    masked = units.mask(copy.deepcopy(net), found, removed)
     units.remove(net, found, removed)
     assert proof.agreement(masked, net, inputs()) <= 1e-5  # a sum over zeros is the same sum
     unmasked = adopt(Residual())

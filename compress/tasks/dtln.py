@@ -1,0 +1,211 @@
+"""Enhance speech with DTLN's published LSTMs: a trained recurrent network to be compressed.
+
+Nothing is trained from scratch: `build` gives the published weights, and they are the baseline.
+Fine-tuning hears our own mixtures; its loss is the negative SNR towards the clean speech, as the
+network was trained with (scale is part of it), and with a teacher also towards what the teacher
+makes of the mixture.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from compress import speech, speech_metrics
+from compress.mixing import Mixer, Mixing
+from compress.spectra import BEST_DB
+from compress.speech_sets import Score, Sources, SpeechSets
+from compress.task import Batch, Deployed, OneStep, Quality
+from compress.tasks import locate
+from compress.tasks.dtln_stream import Stream
+from device.errors import FieldwrenError
+from device.manifest import Data, Frozen
+from models import dtln
+from models.dtln import DTLN, FRAME, HOP, FeatureStep, SpectrumStep
+
+FORM = "DTLN's model.h5"
+EXAMPLES = 64  # frames for parity, calibration and latency
+SMALL = 1e-8
+
+
+class Weights(Frozen):
+    """[model]."""
+
+    weights: str = Field(description="Keras file below a data folder")
+
+
+class Batches(Frozen):
+    """[batches]: mixtures are endless, so an epoch is as long as the recipe says."""
+
+    size: int = Field(8, gt=1, description="mixtures")
+    steps: int = Field(100, gt=0, description="batches per epoch")
+
+
+class Loss(Frozen):
+    """[loss]."""
+
+    teacher: float = Field(1.0, ge=0, description="weight of the SNR towards the teacher's sound")
+
+
+class Settings(Frozen):
+    """The tables this task adds to a recipe."""
+
+    data: Sources
+    model: Weights
+    mixing: Mixing = Mixing()
+    batches: Batches = Batches()
+    loss: Loss = Loss()
+    score: Score = Score()
+
+
+def make(settings: Frozen, folders: tuple[Path, ...], seed: int) -> "Dtln":
+    """The task on data found in `folders`."""
+    assert isinstance(settings, Settings)
+    return Dtln(settings, folders)
+
+
+class Dtln:
+    """The task of compress/task.py. Validation is on mixtures, the last score on the pairs."""
+
+    kind = "dtln"
+
+    def __init__(self, settings: Settings, folders: tuple[Path, ...]) -> None:
+        self._settings = settings
+        self._weights = locate(settings.model.weights, folders, FORM)
+        self._sets = SpeechSets(settings.data, settings.score, folders)
+
+    def data(self) -> Data:
+        """Description, licence and fingerprint of what fine-tuning hears."""
+        return self._sets.origin()
+
+    def build(self) -> nn.Module:
+        """The published network."""
+        return dtln.load(self._weights)
+
+    def example(self) -> Tensor:
+        """A second of a validation mixture [1, time]."""
+        noisy = self._sets.mixtures("validation")[0].noisy
+        return torch.from_numpy(noisy[: self._sets.rate])[None]
+
+    def head(self, net: nn.Module) -> list[nn.Module]:
+        """The layer that gives the sound."""
+        assert isinstance(net, DTLN)
+        return [net.decode]
+
+    def steps(self) -> int:
+        """Batches per epoch."""
+        return self._settings.batches.steps
+
+    def batches(self, epoch: int, seed: int) -> Iterator[Batch]:
+        """(noisy, target) [example, time]; new mixtures every epoch."""
+        random = np.random.default_rng([seed, epoch])
+        for _ in range(self.steps()):
+            noisy, target = self._mixer.batch(random, self._settings.batches.size)
+            yield torch.from_numpy(noisy), torch.from_numpy(target)
+
+    def loss(self, net: nn.Module, batch: Batch, teacher: nn.Module | None) -> Tensor:
+        """Mean negative SNR in dB."""
+        noisy, target = batch
+        enhanced = net(noisy)
+        loss = _shortfall(enhanced, target)
+        if teacher is not None:
+            with torch.no_grad():
+                wanted = teacher(noisy)
+            loss = loss + self._settings.loss.teacher * _shortfall(enhanced, wanted)
+        return loss
+
+    def evaluate(self, net: nn.Module, split: str) -> Quality:
+        """SI-SDR on fixed mixtures; on "test" all scores, of the pairs."""
+        net.eval()
+
+        def enhance(noisy: speech.Samples) -> speech.Samples:
+            with torch.no_grad():
+                found: speech.Samples = net(torch.from_numpy(noisy)[None])[0].numpy()
+            return found
+
+        return self._scores(enhance, split)
+
+    def evaluate_files(self, models: dict[str, Path], split: str) -> Quality:
+        """The same through the exported parts, frame by frame."""
+        return self._scores(Stream(models["spectrum"], models["feature"]).enhance, split)
+
+    def evaluate_deployed(self, model: Any, split: str) -> Quality:
+        """There is no bundle to be evaluated."""
+        raise FieldwrenError("two parts with LSTM states have no bundle form")
+
+    def temperature(self, model: Any) -> float:
+        """A mask is no probability."""
+        return 1.0
+
+    def final_split(self) -> str:
+        """Pairs that nothing was chosen on."""
+        return "test"
+
+    def deploy(self, net: nn.Module) -> Deployed:
+        """A bundle holds one model; `one_step` is what can be exported."""
+        raise FieldwrenError("two parts with LSTM states have no bundle form")
+
+    def one_step(self, net: nn.Module) -> dict[str, OneStep]:
+        """The two parts, with real frames of a mixture."""
+        assert isinstance(net, DTLN)
+        noisy = torch.from_numpy(self._sets.mixtures("validation")[0].noisy)
+        frames = noisy.unfold(0, FRAME, HOP)
+        first, second = SpectrumStep(net).eval(), FeatureStep(net).eval()
+        states = [_zeros(part.separator) for part in (first, second)]
+        examples: list[list[dict[str, np.ndarray[Any, Any]]]] = [[], []]
+        with torch.no_grad():
+            for frame in frames[100 : 100 + EXAMPLES]:
+                spectrum = torch.fft.rfft(frame[None])
+                examples[0].append(_inputs("magnitude", spectrum.abs(), states[0]))
+                mask, *ends = first(spectrum.abs(), *states[0].values())
+                states[0] = dict(zip(states[0], ends, strict=True))
+                masked = torch.fft.irfft(spectrum * mask, FRAME)
+                examples[1].append(_inputs("frame", masked, states[1]))
+                _, *ends = second(masked, *states[1].values())
+                states[1] = dict(zip(states[1], ends, strict=True))
+        texts = (
+            (first, "spectrum", "magnitude", "of the frame's spectrum", "mask", "of the spectrum"),
+            (second, "feature", "frame", "with its mask", "block", "samples to be overlap-added"),
+        )
+        return {
+            name: OneStep(
+                net=part,
+                inputs={given: what} | dict.fromkeys(state, "state before the frame"),
+                outputs={answer: meaning} | dict.fromkeys(state, "state after the frame"),
+                examples=own,
+            )
+            for (part, name, given, what, answer, meaning), state, own in zip(
+                texts, states, examples, strict=True
+            )
+        }
+
+    def _scores(self, enhance: speech_metrics.Enhance, split: str) -> Quality:
+        rate, fast = self._sets.rate, split == "validation"
+        pairs = self._sets.mixtures(split) if fast else self._sets.pairs
+        return Quality("si_sdr", speech_metrics.score(pairs, enhance, rate, fast=fast))
+
+    @cached_property
+    def _mixer(self) -> Mixer:
+        return self._sets.mixer(self._settings.mixing)
+
+
+def _zeros(separator: dtln.Separator) -> dict[str, Tensor]:
+    return {name: torch.zeros(1, width) for name, width in dtln.widths(separator).items()}
+
+
+def _inputs(name: str, value: Tensor, states: dict[str, Tensor]) -> dict[str, np.ndarray[Any, Any]]:
+    return {name: value.numpy()} | {state: held.numpy() for state, held in states.items()}
+
+
+def _shortfall(sound: Tensor, target: Tensor) -> Tensor:
+    """Mean negative SNR in dB over the examples that hold sound, at most BEST_DB of each."""
+    power = target.square().sum(1)
+    ratio = power / ((sound - target).square().sum(1) + SMALL)
+    snr = 10 * torch.log10(ratio + SMALL).clamp_max(BEST_DB / 10)
+    heard = power > SMALL
+    return -(snr * heard).sum() / heard.sum().clamp_min(1)

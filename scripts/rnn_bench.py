@@ -1,0 +1,287 @@
+"""Recurrent networks compressed in several ways to the same sizes, over several seeds.
+
+    python scripts/rnn_bench.py run STUDY --data DIR --out DIR [--part I/N]
+    python scripts/rnn_bench.py table STUDY --out DIR
+
+A study (benchmarks/studies/language.toml, dtln.toml) names a recipe, whose task, network and
+baseline it takes, budgets (shares of the baseline's true parameters), seeds, and methods. Every
+method × budget × seed is a cell: its steps start from the seed's baseline, further training
+included. A finished cell is one line of OUT/rows.csv; finished cells and stages are not done
+again, so a study may be stopped, or split over processes (`--part 0/2` and `--part 1/2`; first
+`--part 0/0` makes the seeds' baselines).
+
+All choices are to be made on the validation columns. The test columns are the same networks on the
+test split; with `int8`, also of the exported files in that number format.
+"""
+
+import copy
+import csv
+import json
+import re
+import sys
+import tempfile
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Annotated, Any, Protocol, runtime_checkable
+
+import torch
+import typer
+from pydantic import Field, TypeAdapter, ValidationError
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
+
+from compress import advance, count, export, measure, recipe, store, tasks
+from compress.recipe import Measure
+from compress.rnn.counts import counts
+from compress.steps import Change, Quantize, Schedule
+from compress.task import OneStep, Quality, Task
+from device import errors
+from device.manifest import Frozen
+
+STEP: TypeAdapter[Change] = TypeAdapter(Annotated[Change, Field(discriminator="kind")])
+BUDGET = "budget"  # in a step's table: the cell's share of parameters
+ROWS = "rows.csv"
+COLUMNS = ("method", "budget", "seed", "parameters", "share", "paper_share", "recurrent_share")
+cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+
+
+@runtime_checkable
+class Stepwise(Protocol):
+    """What a task of recurrent networks has beside compress/task.py."""
+
+    def one_step(self, net: nn.Module) -> dict[str, OneStep]:
+        """The exported parts."""
+        ...
+
+
+@runtime_checkable
+class Scalable(Protocol):
+    """A task whose network can be made smaller as it is."""
+
+    def smaller(self, parameters: int) -> nn.Module:
+        """A fresh network of the same proportions and no more parameters."""
+        ...
+
+
+@runtime_checkable
+class Filed(Protocol):
+    """A task that scores exported files."""
+
+    def evaluate_files(self, models: dict[str, Path], split: str) -> Quality:
+        """Scores of the files."""
+        ...
+
+
+class Method(Frozen):
+    """One line of the table."""
+
+    name: str
+    steps: tuple[dict[str, Any], ...] = Field(description='"budget" stands for the cell\'s share')
+    scratch: bool = Field(False, description="a smaller network from scratch; steps only train it")
+    budgets: tuple[float, ...] | None = None
+
+
+class Study(Frozen):
+    """The file."""
+
+    recipe: str = Field(description="path beside the study, or the name of a shipped one")
+    seeds: tuple[int, ...]
+    budgets: tuple[float, ...] = Field(description="shares of the true parameters kept")
+    pretrained: bool = Field(False, description="the task's network is the baseline, as it is")
+    int8: bool = Field(False, description="score the files in dynamic int8, too")
+    method: tuple[Method, ...]
+
+
+def read(path: Path) -> Study:
+    """BadInputError: no such file, or not a study."""
+    try:
+        return Study.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+        raise errors.BadInputError(f"{path}: not a study: {error}") from error
+
+
+@cli.command()
+def run(
+    study: Path,
+    data: Annotated[Path, typer.Option(help="data folder of the recipe")],
+    out: Annotated[Path, typer.Option(help="results; finished cells there are kept")],
+    part: Annotated[
+        str, typer.Option(help="I/N: every N-th cell from I on; 0/0: baselines")
+    ] = "0/1",
+) -> None:
+    """Do the cells that are not done yet."""
+    chosen, (index, parts) = read(study), map(int, part.split("/"))
+    cells = [
+        (seed, method, budget)
+        for seed in chosen.seeds
+        for method in (Method(name="baseline", steps=(), budgets=(1.0,)), *chosen.method)
+        for budget in method.budgets or chosen.budgets
+    ]
+    for seed in chosen.seeds:
+        mine = [c for i, c in enumerate(cells) if c[0] == seed and parts and i % parts == index]
+        todo = [c for c in mine if (c[1].name, f"{c[2]:g}", str(seed)) not in _done(out)]
+        if todo or not parts:
+            runner = Runner(chosen, study.parent, data, out, seed)
+            for _, method, budget in todo:
+                _append(out, runner.cell(method, budget))
+
+
+class Runner:
+    """The cells of one seed."""
+
+    def __init__(self, study: Study, beside: Path, data: Path, out: Path, seed: int) -> None:
+        self.study, self.out, self.seed = study, out, seed
+        path = str(beside / study.recipe) if (beside / study.recipe).is_file() else study.recipe
+        self.recipe = recipe.load(path)
+        plugin = tasks.plugin(self.recipe.task, recipe.find(path))
+        self.task: Task = plugin.make(self.recipe.settings, (data,), seed)
+        self.example = self.task.example()
+        torch.manual_seed(seed)
+        self.baseline = self.task.build()
+        self.key = advance.root(self.task, self.recipe.task, self.recipe.settings, seed)
+        if not study.pretrained:
+            self.key = advance.key(self.recipe.baseline, self.key)
+            place = store.Place(out / f"baseline-seed{seed}", self.key)
+            self._advance(place, self.baseline, self.recipe.baseline)
+
+    def cell(self, method: Method, budget: float) -> dict[str, Any]:
+        """Compress, train further, score: a row of the table."""
+        net, before = self.walk(method, budget)
+        found, whole = counts(net), counts(self.baseline)
+        row: dict[str, Any] = dict(
+            zip(
+                COLUMNS,
+                (
+                    method.name,
+                    f"{budget:g}",
+                    self.seed,
+                    found.true,
+                    found.true / whole.true,
+                    found.paper / whole.paper,
+                    found.recurrent / whole.recurrent,
+                ),
+                strict=True,
+            )
+        )
+        row |= {f"untrained_{name}": value for name, value in before.items()}
+        for split in ("validation", "test"):
+            scores = self.task.evaluate(net, split).scores
+            row |= {f"{split}_{name}": value for name, value in scores.items()}
+        return row | self.files(net)
+
+    def files(self, net: nn.Module) -> dict[str, float]:
+        """Bytes, milliseconds a step and, in int8, scores of the exported parts."""
+        assert isinstance(self.task, Stepwise)
+        parts, found = self.task.one_step(net), {}
+        found["step_macs"] = float(
+            sum(
+                count.macs(p.net, *(torch.from_numpy(p.examples[0][n]) for n in p.inputs))
+                for p in parts.values()
+            )
+        )
+        for scheme in ("fp32", "dynamic-int8") if self.study.int8 else ("fp32",):
+            numbers = Quantize.model_validate({"kind": "quantize", "scheme": scheme})
+            with tempfile.TemporaryDirectory() as folder:
+                models = {name: Path(folder) / f"{name}.tflite" for name in parts}
+                spent = 0.0
+                for name, part in parts.items():
+                    export.export(part, numbers, models[name], Path(folder) / "golden.npz")
+                    inputs = export.by_key(part, part.examples)
+                    spent += measure.latency(models[name], inputs, Measure()).p50_ms
+                found[f"{scheme}_bytes"] = float(sum(m.stat().st_size for m in models.values()))
+                found[f"{scheme}_ms"] = spent
+                if scheme != "fp32" and isinstance(self.task, Filed):
+                    scores = self.task.evaluate_files(models, "test").scores
+                    found |= {f"{scheme}_test_{name}": value for name, value in scores.items()}
+        return found
+
+    def walk(self, method: Method, budget: float) -> tuple[nn.Module, dict[str, float]]:
+        """The network that a cell ends with, and its validation scores before the last training."""
+        cell = f"{re.sub('[^a-z0-9]+', '-', method.name.lower())}-{budget:g}-seed{self.seed}"
+        net, key = copy.deepcopy(self.baseline), store.key(cell, self.key)
+        if method.scratch:
+            if not isinstance(self.task, Scalable):
+                raise errors.BadInputError(f"{method.name}: this task trains nothing from scratch")
+            torch.manual_seed(self.seed)
+            net = self.task.smaller(int(budget * count.parameters(self.baseline)))
+        before: dict[str, float] = {}
+        for number, table in enumerate(method.steps):
+            step = STEP.validate_python(
+                {name: budget if value == BUDGET else value for name, value in table.items()}
+            )
+            key = advance.key(step, key)
+            place = store.Place(self.out / "cells" / cell / f"{number}-{advance.kind(step)}", key)
+            record = self._advance(place, net, step)
+            if number < len(method.steps) - 1:
+                before = record.validation
+        return net, before
+
+    def _advance(self, place: store.Place, net: nn.Module, step: Schedule | Change) -> store.Record:
+        own = net is self.baseline
+        return advance.advance(
+            place,
+            self.task,
+            net,
+            step,
+            seed=self.seed,
+            example=self.example,
+            teacher=None if own else copy.deepcopy(self.baseline),
+            say=print,
+        )
+
+
+def _rows(out: Path) -> Iterator[dict[str, str]]:
+    """What is done."""
+    path = out / ROWS
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as source:
+            yield from csv.DictReader(source)
+
+
+def _done(out: Path) -> set[tuple[str, str, str]]:
+    return {(row["method"], row["budget"], row["seed"]) for row in _rows(out)}
+
+
+def _append(out: Path, row: dict[str, Any]) -> None:
+    """Add a line in one write; columns are those of the first row."""
+    path = out / ROWS
+    names = list(next(_rows(out), row))
+    rounded = {n: float(f"{v:.6g}") if isinstance(v, float) else v for n, v in row.items()}
+    with path.open("a", newline="", encoding="utf-8") as target:
+        writer = csv.DictWriter(target, names, restval="", extrasaction="ignore")
+        if not target.tell():
+            writer.writeheader()
+        writer.writerow(rounded)
+    print(json.dumps(rounded))
+
+
+@cli.command()
+def table(study: Path, out: Annotated[Path, typer.Option(help="results of run")]) -> None:
+    """Print what is done so far as a Markdown table: mean ± standard deviation over seeds."""
+    chosen, of = read(study), defaultdict(list)
+    for row in _rows(out):
+        of[row["method"], row["budget"]].append(row)
+    if not of:
+        raise errors.BadInputError(f"{out}: no finished cell: run the study first")
+    names = [n for n in next(iter(of.values()))[0] if n not in ("method", "budget", "seed")]
+    print(f"| method | budget | seeds | {' | '.join(names)} |\n|{'---|' * (len(names) + 3)}")
+    order = ["baseline", *(method.name for method in chosen.method)]
+    ranked = sorted(of.items(), key=lambda item: (-float(item[0][1]), order.index(item[0][0])))
+    for (method, budget), rows in ranked:
+        figures = [_spread([float(row[n]) for row in rows if row[n]]) for n in names]
+        print(f"| {method} | {float(budget):.0%} | {len(rows)} | {' | '.join(figures)} |")
+
+
+def _spread(values: list[float]) -> str:
+    if not values:
+        return "–"
+    mean = f"{fmean(values):.4g}"
+    return f"{mean} ± {stdev(values):.2g}" if len(values) > 1 else mean
+
+
+if __name__ == "__main__":
+    errors.run(cli)

@@ -1,0 +1,100 @@
+"""The language task: stretches follow each other, the state is carried, scores by hand."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from compress import count
+from compress.tasks import language
+from compress.tasks.language import Language
+from device.errors import BadInputError
+from models.lstm_lm import LanguageModel
+from tests.compress.rnn import texts
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Language:
+    return texts.task(tmp_path_factory.mktemp("text"))
+
+
+def _net(task: Language) -> LanguageModel:
+    torch.manual_seed(0)
+    net = task.build()
+    assert isinstance(net, LanguageModel)
+    return net
+
+
+def test_a_batch_goes_on_where_the_last_one_ended(task: Language) -> None:
+    batches = list(task.batches(3, 0))
+    assert len(batches) == task.steps()
+    text = task._text("train")
+    length = len(text) // 4
+    begins = [bool(begin.all()) for _, _, begin in batches]
+    assert begins == [True] + [False] * (len(batches) - 1)
+    for stream in range(4):
+        read = torch.cat([tokens[stream] for tokens, _, _ in batches])
+        wanted = torch.cat([targets[stream] for _, targets, _ in batches])
+        assert torch.equal(read[1:], wanted[:-1])
+        own = text[stream * length : (stream + 1) * length]
+        offset = next(o for o in range(10) if torch.equal(own[o : o + len(read)], read))
+        assert 0 <= offset < 10
+    again = list(task.batches(3, 0))
+    assert all(torch.equal(a, b) for a, b in zip(batches[5], again[5], strict=True))
+    others = {tuple(next(task.batches(epoch, 0))[0][0].tolist()) for epoch in range(8)}
+    assert len(others) > 1  # epochs start at different offsets
+
+
+def test_the_state_is_carried_and_forgotten_at_the_beginning(task: Language) -> None:
+    net = _net(task).train()
+    first, second = list(task.batches(0, 0))[:2]
+    with torch.no_grad():
+        start = task.loss(net, first, None)
+        carried = task.loss(net, second, None)
+        assert float(task.loss(net, first, None)) == pytest.approx(float(start), rel=1e-6)
+        tokens = torch.cat((first[0], second[0]), 1)
+        logits, _ = net(tokens.T)
+        expected = F.cross_entropy(logits[10:].transpose(0, 1).flatten(0, 1), second[1].flatten())
+    assert float(carried) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_two_networks_are_in_the_text_apart(task: Language) -> None:
+    net, teacher = _net(task).train(), texts.network().train()
+    first, second = list(task.batches(0, 0))[:2]
+    with torch.no_grad():
+        task.loss(net, first, None)
+        alone = task.loss(net, second, None)
+        task.loss(net, first, teacher)
+        both = task.loss(net, second, teacher)
+    assert both != alone
+    with torch.no_grad():
+        task.loss(net, first, teacher)
+        assert float(task.loss(net, second, None)) == pytest.approx(float(alone), rel=1e-6)
+
+
+def test_perplexity_is_e_to_the_mean_loss(task: Language) -> None:
+    net = _net(task)
+    for parameter in net.parameters():
+        torch.nn.init.zeros_(parameter)
+    scores = task.evaluate(net, "validation").scores
+    words = len(task._corpus.words)
+    assert scores["ppl"] == pytest.approx(words, rel=1e-5)  # every word has the same chance
+    assert scores["bits"] == pytest.approx(math.log2(words), rel=1e-5)
+    assert scores["score"] == -scores["ppl"]
+
+
+def test_a_smaller_network_meets_its_size(task: Language) -> None:
+    whole = count.parameters(_net(task))
+    small = task.smaller(whole // 2)
+    assert isinstance(small, LanguageModel)
+    assert 0.35 * whole < count.parameters(small) <= whole // 2
+    task.evaluate(small, "validation")
+
+
+def test_any_folder_with_the_three_files(tmp_path: Path) -> None:
+    made = language.make(texts.settings(), (texts.write(tmp_path / "text").parent,), 0)
+    assert made.data().fingerprint == texts.task(tmp_path / "own").data().fingerprint
+    with pytest.raises(BadInputError, match="no text in"):
+        language.make(texts.settings(), (tmp_path / "nowhere",), 0)
