@@ -11,6 +11,7 @@ import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 from pydantic import ValidationError
@@ -25,7 +26,7 @@ from compress.task import Task
 from compress.workers import HERE, Workers
 from device import bundle, files, signing
 from device.errors import BadInputError
-from device.manifest import Frozen
+from device.manifest import Frozen, Manifest
 
 FLOAT = Quantize(kind="quantize", scheme="fp32")
 
@@ -59,8 +60,14 @@ def run(
     """Do what the recipe says; the report is also written to `out`.
 
     Raises:
+        BadInputError: no device runs what this task makes.
         FieldwrenError: a stage failed.
     """
+    if task.kind not in get_args(Manifest.model_fields["task"].annotation):
+        raise BadInputError(
+            f"{recipe.name}: no device runs what task {recipe.task!r} makes, so there is no bundle "
+            "to make: scripts/rnn_bench.py runs its stages"
+        )
     out.mkdir(parents=True, exist_ok=True)
     files.write_bytes(out / "recipe.toml", recipe.text.encode())
     trained = train(recipe, task, out, seed, console, workers)
