@@ -29,7 +29,6 @@ from compress.workers.base import Item, Result, Shared, Value, call
 from compress.workers.environment import LOCAL, LOOPBACK, RUNNING
 from device.errors import BadInputError, FieldwrenError
 
-STARTS = 3  # a busy machine may miss Ray's fixed 15 s for its helpers; the next try finds them read
 RETRIES = 3
 CONNECT = 5.0  # seconds for the first connection to a cluster's address
 
@@ -140,20 +139,16 @@ def disconnect() -> None:
 
 
 def _start(cpus: int | None, store: int | None) -> None:
-    for attempt in range(STARTS):
-        try:
-            ray.init(
-                LOCAL,
-                num_cpus=cpus,
-                object_store_memory=store,
-                include_dashboard=False,
-                logging_level=logging.ERROR,
-            )
-            break
-        except Exception as error:  # Ray raises nothing narrower
-            ray.shutdown()
-            if attempt + 1 == STARTS:
-                raise FieldwrenError(f"--ray local: Ray does not start: {error}") from error
+    try:
+        ray.init(
+            LOCAL,
+            num_cpus=cpus,
+            object_store_memory=store,
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:  # Ray raises nothing narrower
+        raise FieldwrenError(f"--ray local: Ray does not start: {error}") from error
     addresses = {node["NodeManagerAddress"] for node in _alive()}
     if addresses != {LOOPBACK}:
         ray.shutdown()
@@ -173,7 +168,7 @@ def _knock(address: str) -> None:
 
 
 def _alive() -> list[dict[str, Any]]:
-    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return [node for node in ray.nodes() if node["Alive"]]
 
 
 def _evaluate(function: Callable[[Item], Result], item: Item, threads: int) -> Result:
