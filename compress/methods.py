@@ -8,8 +8,11 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel
 
 from compress import tasks
+from compress.compact import BLOCKS
 from compress.criteria import CRITERIA
 from compress.distillation import DISTILLATIONS
+from compress.granularity import GRAINS
+from compress.lowrank import FORMS
 from compress.quantization import SCHEMES
 from compress.recipe import SHIPPED, shipped
 from compress.stages import STAGES
@@ -23,6 +26,9 @@ def found() -> dict[str, dict[str, str]]:
         "network": {name: summary for task in tasks.NAMES for name, summary in _networks(task)},
         "stage": {name: _headline(stage) for name, stage in STAGES.items()},
         "criterion": {name: _headline(score) for name, score in CRITERIA.items()},
+        "factorisation": {name: _headline(form) for name, form in FORMS.items()},
+        "block": {name: _headline(block) for name, block in BLOCKS.items()},
+        "grain": {name: inspect.getdoc(grain) or "" for name, grain in GRAINS.items()},
         "quantizer": {name: scheme.summary for name, scheme in SCHEMES.items()},
         "distillation": {name: _headline(module) for name, module in DISTILLATIONS.items()},
     }
@@ -55,4 +61,6 @@ def _headline(method: object) -> str:
 def _described(name: str) -> str:
     """The task a recipe is for and its steps."""
     table = tomllib.loads((SHIPPED / f"{name}.toml").read_text(encoding="utf-8"))
-    return f"{table['task']}: baseline, {', '.join(step['kind'] for step in table['steps'])}"
+    searched = [table["search"]["kind"]] if "search" in table else []
+    kinds = [*searched, "baseline", *(step["kind"] for step in table["steps"])]
+    return f"{table['task']}: {', '.join(kinds)}"

@@ -19,17 +19,17 @@ FIRST_OF_WINDOW = 2  # axes before it: out, in
 
 
 def weight(scores: Tensor) -> Tensor:
-    """Each on its own."""
+    """Single weights."""
     return scores
 
 
 def vector(scores: Tensor) -> Tensor:
-    """Mean over the last axis of the window, which stays as an axis of length 1."""
+    """Rows of a window: the mean over its last axis, which stays with length 1."""
     return scores.mean(-1, keepdim=True) if scores.ndim > FIRST_OF_WINDOW else scores
 
 
 def kernel(scores: Tensor) -> Tensor:
-    """Mean over the window, whose axes stay with length 1."""
+    """Whole windows: the mean over all their axes, which stay with length 1."""
     window = tuple(range(FIRST_OF_WINDOW, scores.ndim))
     return scores.mean(window, keepdim=True) if window else scores
 

@@ -40,13 +40,14 @@ import torch
 from torch import Tensor, linalg
 
 from compress.lowrank import vbmf
-from compress.lowrank.base import Conv, Ranks, axes, part
+from compress.lowrank.base import Conv, Ranks, axes, part, smallest
 
 RIDGE = 0.01
 ROOM = 4.0
 SWEEPS = 60
 SHORT = 15  # sweeps of a trial
 SETTLED = 2e-4
+SINGULAR = 1e-12  # least ridge: components may come to depend on each other
 TINY = 1e-30
 
 
@@ -61,11 +62,18 @@ def largest(W: Tensor) -> Ranks:
 
 
 def for_energy(W: Tensor, energy: float) -> Ranks:
-    """By bisection; the full run on these ranks is at least as good as the trial."""
-    low, high = 0, largest(W)[0]
+    """By bisection; the full run on these ranks is at least as good as the trial.
+
+    No fewer will do than either channel unfolding needs; as many as the slices need are enough.
+    """
+    dropped = 1 - energy
+    unfolded = (W.flatten(1), W.transpose(0, 1).flatten(1))
+    low = max(smallest(linalg.svdvals(matrix), dropped) for matrix in unfolded) - 1
+    slices = linalg.svdvals(W.flatten(2).movedim(2, 0)).flatten().sort(descending=True).values
+    high = smallest(slices, dropped)
     while high - low > max(1, high // 32):
         middle = (low + high) // 2
-        if decompose(W, middle, SHORT)[1] <= 1 - energy:
+        if decompose(W, middle, SHORT, goal=dropped)[1] <= dropped:
             high = middle
         else:
             low = middle
@@ -100,9 +108,9 @@ def factors(W: Tensor, ranks: Ranks) -> list[Tensor]:
 
 
 def decompose(
-    W: Tensor, rank: int, sweeps: int, ridge: float = RIDGE
+    W: Tensor, rank: int, sweeps: int, ridge: float = RIDGE, goal: float = 0.0
 ) -> tuple[list[Tensor], float]:
-    """Factors [size, rank] of out, in and each axis longer than 1; and ε."""
+    """Factors [size, rank] of out, in and each axis longer than 1; and ε, good enough at `goal`."""
     T = W.squeeze(tuple(2 + axis for axis in range(W.ndim - 2) if W.shape[2 + axis] == 1))
     power = T.square().sum().clamp_min(TINY)
     found = _slices(T, rank)
@@ -113,7 +121,7 @@ def decompose(
         for mode in range(T.ndim):
             found[mode] = _solved(_products(T, found, mode), found, mode, weight)
         error = _error(T, found) / float(power)
-        if abs(before - error) < SETTLED * before:
+        if error <= goal or abs(before - error) < SETTLED * before:
             break
     return _balanced(found), error
 
@@ -163,8 +171,8 @@ def _products(T: Tensor, found: list[Tensor], mode: int) -> Tensor:
 def _solved(products: Tensor, found: list[Tensor], mode: int, ridge: float) -> Tensor:
     """The factor of `mode` that is best for the others."""
     G = torch.stack([F.T @ F for index, F in enumerate(found) if index != mode]).prod(0)
-    G += torch.eye(len(G), dtype=G.dtype) * (ridge * G.diagonal().mean() + TINY)
-    solution: Tensor = linalg.lstsq(G, products.T).solution
+    G += torch.eye(len(G), dtype=G.dtype) * (ridge + SINGULAR) * G.diagonal().mean()
+    solution: Tensor = linalg.solve(G, products.T)
     return solution.T
 
 

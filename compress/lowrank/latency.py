@@ -33,7 +33,8 @@ class Alone(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """x [1, *positions, channels]."""
-        return (self.layer(x.movedim(-1, 1)).movedim(1, -1),)
+        y = self.layer(x.movedim(-1, 1))
+        return (y.movedim(1, -1) if y.ndim == x.ndim else y,)  # a whole classifier ends flat
 
 
 class Timed:
@@ -47,6 +48,7 @@ class Timed:
     """
 
     def __init__(self, layer: nn.Module, x: Tensor, scheme: Scheme) -> None:
+        self.layer = layer
         self.x: NDArray[np.float32] = x.movedim(1, -1).contiguous().float().numpy()
         with TemporaryDirectory() as folder:
             plain, final = Path(folder) / "plain.tflite", Path(folder) / "final.tflite"
@@ -54,6 +56,7 @@ class Timed:
             numbers = Quantize(kind="quantize", scheme=scheme)
             with export.silent():
                 quantization.quantize(plain, numbers, [{KEY: self.x}], final)
+            self.content = final.read_bytes()
             self.runtime = Runtime(final)
 
     def seconds(self) -> float:

@@ -39,7 +39,8 @@ def run(context: Context, net: nn.Module, step: LowRank) -> Outcome:
     """Replace every convolution that gets cheaper by the small ones its ranks ask for.
 
     Raises:
-        FieldwrenError: not a single one does, or a layer cannot be timed.
+        FieldwrenError: not a single one does, a layer cannot be timed, or the deployed form of the
+            network takes its layers apart and does not know small convolutions.
     """
     form = lowrank.FORMS[step.form]
     names = [name for name in candidates(net, step.keep) if form.applies(_conv(net, name))]
@@ -63,6 +64,7 @@ def run(context: Context, net: nn.Module, step: LowRank) -> Outcome:
             f"no convolution gets cheaper as {step.form} at these ranks: ask for less energy or "
             "a smaller share, round_to lower, or name another form"
         )
+    _deployable(context, net)
     return Outcome(
         structure=STRUCTURE.dump_python(tuple(found), mode="json"), figures=(_figure(found),)
     )
@@ -83,6 +85,16 @@ def candidates(net: nn.Module, keep: Iterable[str]) -> list[str]:
         for name, layer in net.named_modules()
         if base.eligible(layer) and not any(fnmatchcase(name, pattern) for pattern in patterns)
     ]
+
+
+def _deployable(context: Context, net: nn.Module) -> None:
+    try:
+        context.task.deploy(net)
+    except (AttributeError, TypeError, AssertionError) as error:
+        raise FieldwrenError(
+            "the deployed form of this network copies its convolutions one by one and cannot hold "
+            "factorised ones: remove channels instead (prune)"
+        ) from error
 
 
 def _conv(net: nn.Module, name: str) -> base.Conv:
