@@ -4,10 +4,12 @@ from compress.stages import (
     baseline,
     cicr,
     codebook,
+    compact,
     extract,
     fake_prune,
     finetune,
     infcp,
+    lowrank,
     prune,
     qat,
     rnn_columns,
@@ -15,6 +17,7 @@ from compress.stages import (
     rnn_svd,
     rnn_units,
     search,
+    sparse,
 )
 from compress.stages.base import Context, Outcome, Stage
 
@@ -26,6 +29,9 @@ STAGES: dict[str, Stage] = {
     "cicr": cicr,
     "fake-prune": fake_prune,
     "extract": extract,
+    "lowrank": lowrank,
+    "compact": compact,
+    "sparse": sparse,
     "rnn-gates": rnn_gates,
     "rnn-columns": rnn_columns,
     "rnn-units": rnn_units,

@@ -11,10 +11,12 @@ from pydantic import Field
 from compress.steps.base import Budget, Distil, Schedule, Tuning
 from compress.steps.cicr import Cicr
 from compress.steps.codebook import Codebook
+from compress.steps.compact import Compact
 from compress.steps.extract import Extract
 from compress.steps.fake_prune import FakePrune
 from compress.steps.finetune import Finetune
 from compress.steps.infcp import InfCp
+from compress.steps.lowrank import LowRank
 from compress.steps.prune import Prune
 from compress.steps.qat import Qat
 from compress.steps.quantize import Quantize
@@ -23,6 +25,7 @@ from compress.steps.rnn_gates import RnnGates
 from compress.steps.rnn_svd import RnnSvd
 from compress.steps.rnn_units import RnnUnits
 from compress.steps.search import Search
+from compress.steps.sparse import Sparse
 
 Recurrent = RnnGates | RnnColumns | RnnSvd | RnnUnits
 Change = (
@@ -32,9 +35,12 @@ Change = (
     | FakePrune
     | Extract
     | Finetune
+    | LowRank
+    | Compact
+    | Sparse
+    | Codebook
     | Qat
     | Recurrent
-    | Codebook
 )
 Step = Annotated[Change | Quantize, Field(discriminator="kind")]
 
@@ -43,11 +49,13 @@ __all__ = [
     "Change",
     "Cicr",
     "Codebook",
+    "Compact",
     "Distil",
     "Extract",
     "FakePrune",
     "Finetune",
     "InfCp",
+    "LowRank",
     "Prune",
     "Qat",
     "Quantize",
@@ -57,6 +65,7 @@ __all__ = [
     "RnnUnits",
     "Schedule",
     "Search",
+    "Sparse",
     "Step",
     "Tuning",
 ]
