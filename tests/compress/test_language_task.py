@@ -20,8 +20,8 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Language:
     return texts.task(tmp_path_factory.mktemp("text"))
 
 
-def _net(task: Language) -> LanguageModel:
-    torch.manual_seed(0)
+def _net(task: Language, seed: int = 0) -> LanguageModel:
+    torch.manual_seed(seed)
     net = task.build()
     assert isinstance(net, LanguageModel)
     return net
@@ -61,7 +61,7 @@ def test_the_state_is_carried_and_forgotten_at_the_beginning(task: Language) -> 
 
 
 def test_two_networks_are_in_the_text_apart(task: Language) -> None:
-    net, teacher = _net(task).train(), texts.network().train()
+    net, teacher = _net(task).train(), _net(task, 1).train()
     first, second = list(task.batches(0, 0))[:2]
     with torch.no_grad():
         task.loss(net, first, None)

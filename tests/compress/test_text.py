@@ -42,7 +42,7 @@ def test_prepared_text_has_its_own_unknown_word(tmp_path: Path) -> None:
     found = corpus(tmp_path, "whitespace")
     assert found.words.count("<unk>") == 1
     assert found.words[-1] == "<unk>"
-    assert int(found.numbers("train")[6]) == len(found.words) - 1
+    assert int(found.numbers("train")[7]) == len(found.words) - 1
 
 
 def test_a_folder_without_its_parts_is_refused(tmp_path: Path) -> None:

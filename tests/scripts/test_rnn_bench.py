@@ -1,0 +1,102 @@
+"""The bench of recurrent compression: shipped studies, cells that start from one baseline, rows."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from compress import count, recipe
+from compress.steps import Step
+from device.errors import BadInputError
+from scripts import rnn_bench
+from tests.compress.rnn import texts
+
+STUDIES = Path(__file__).parents[2] / "benchmarks" / "studies"
+RECIPE = """
+name = "toy"
+task = "language"
+[data]
+folder = "text"
+tokens = "whitespace"
+vocabulary = 20
+description = "made up"
+licence = "none"
+[model]
+size = 12
+units = [16]
+[batches]
+streams = 4
+stretch = 10
+[baseline]
+epochs = 1
+lr = 0.02
+optimizer = "adamw"
+precision = "32-true"
+channels_last = false
+[[steps]]
+kind = "rnn-svd"
+energy = 0.9
+[gate]
+max_drop = 3
+"""
+STUDY = """
+recipe = "recipe.toml"
+seeds = [0]
+budgets = [0.6]
+[[method]]
+name = "SVD"
+steps = [{ kind = "rnn-svd", parameters = "budget" }, { kind = "rnn-svd", energy = 1.0 }]
+[[method]]
+name = "smaller"
+scratch = true
+steps = [{ kind = "rnn-svd", energy = 1.0 }]
+"""
+
+
+@pytest.mark.parametrize("name", ["language", "dtln"])
+def test_shipped_studies_and_their_recipes_are_valid(name: str) -> None:
+    study = rnn_bench.read(STUDIES / f"{name}.toml")
+    assert recipe.load(str(STUDIES / study.recipe)).task == name
+    for method in study.method:
+        assert method.steps
+        for table in method.steps:
+            values = {k: 0.5 if v == rnn_bench.BUDGET else v for k, v in table.items()}
+            TypeAdapter(Step).validate_python(values)
+
+
+def test_cells_start_from_one_baseline_and_meet_their_size(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    (tmp_path / "study.toml").write_text(STUDY)
+    study = rnn_bench.read(tmp_path / "study.toml")
+    runner = rnn_bench.Runner(study, tmp_path, texts.write(tmp_path / "text"), tmp_path / "out", 0)
+    whole = count.parameters(runner.baseline)
+    for method in study.method:
+        net, before = runner.walk(method, 0.6)
+        assert 0.45 * whole < count.parameters(net) <= 0.6 * whole
+        assert bool(before) == (len(method.steps) > 1)
+    assert count.parameters(runner.baseline) == whole
+
+
+def test_a_finished_row_is_known_and_tabled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "study.toml").write_text(STUDY)
+    with pytest.raises(BadInputError, match="no finished cell"):
+        rnn_bench.table(tmp_path / "study.toml", tmp_path)
+    for seed, ppl in ((0, 10.0), (1, 12.0)):
+        row = {"method": "SVD", "budget": "0.6", "seed": seed, "test_ppl": ppl}
+        rnn_bench._append(tmp_path, row)
+    rnn_bench._append(tmp_path, {"method": "baseline", "budget": "1", "seed": 0, "test_ppl": 9.0})
+    assert ("SVD", "0.6", "1") in rnn_bench._done(tmp_path)
+    capsys.readouterr()
+    rnn_bench.table(tmp_path / "study.toml", tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "| method | budget | seeds | test_ppl |"
+    assert lines[2] == "| baseline | 100% | 1 | 9 |"
+    assert lines[3] == "| SVD | 60% | 2 | 11 ± 1.4 |"
+
+
+def test_what_is_no_study_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text("seeds = 3")
+    with pytest.raises(BadInputError, match="not a study"):
+        rnn_bench.read(tmp_path / "x.toml")
