@@ -1,7 +1,7 @@
 """The LSTM that designs: for every edge a state, an operation and a ratio.
 
 One LSTM of 64 units samples both cells, the reduction cell going on from the normal cell's final
-state. Within a cell, after two steps for the inputs, every node takes seven or nine steps:
+state. Within a cell, after two steps for the inputs, every node takes five or seven steps:
 
     index₁ index₂ op₁ op₂ (ratio₁ ratio₂) anchor
 

@@ -11,17 +11,15 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from pydantic import JsonValue
-from torch import Tensor, nn
+from torch import Tensor
 
 from compress.enas.fake import FakePruning, Mask
 from compress.prune import AGREEMENT
-from compress.task import Batch, Task
+from compress.task import Batch
 from device.errors import FieldwrenError
 from models.enas import Enas, Place
 from models.enas.layout import Kept
 from models.enas.narrow import narrow
-
-NORMS = nn.modules.batchnorm._BatchNorm
 
 
 def channels(net: Enas, batches: Iterable[Batch], examples: int) -> Kept:
@@ -56,24 +54,6 @@ def remove(net: Enas, kept: Kept, example: Tensor) -> float:
         )
     narrow(net, kept)
     return error
-
-
-def recalibrate(task: Task, net: nn.Module, batches: Iterable[Batch]) -> None:
-    """Give batch norms the mean statistics of some training batches; weights stay."""
-    norms = [module for module in net.modules() if isinstance(module, NORMS)]
-    momenta = [norm.momentum for norm in norms]
-    training = net.training
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # an even mean over the batches
-    net.train()
-    device = next(net.parameters()).device
-    with torch.no_grad():
-        for batch in batches:
-            task.loss(net, tuple(part.to(device) for part in batch), None)
-    net.train(training)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
 
 
 def as_json(kept: Kept) -> JsonValue:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from compress import prune
+from compress.costs import COSTS, Cost, Subject
 from compress.criteria import members
 from compress.criteria.base import Group
 from compress.criteria.members import TINY, Member
@@ -46,32 +47,11 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Part:
-    """What a layer costs, and how its cost falls with the channels of groups."""
-
-    macs: float
-    outputs: tuple[tuple[int, tuple[int, ...], int], ...]  # group, its entries, the layer's size
-    inputs: tuple[tuple[int, tuple[int, ...], int], ...]
-
-    def spent(self, removed: Sequence[frozenset[int]]) -> float:
-        """Multiply-accumulates without those channels of every group."""
-        share = 1.0
-        for side in (self.outputs, self.inputs):
-            gone = sum(
-                sum(entry in removed[group] for entry in entries) / size
-                for group, entries, size in side
-            )
-            share *= 1 - gone
-        return self.macs * share
-
-
-@dataclass(frozen=True)
 class Ties:
     """All groups of a network: what is the same for every candidate."""
 
     cuts: tuple[Cut, ...]  # that remove nothing yet
     sites: tuple[Site, ...]
-    parts: tuple[Part, ...]
 
     @classmethod
     def of(cls, net: nn.Module, example: Tensor, head: Sequence[nn.Module], seed: int) -> "Ties":
@@ -88,7 +68,7 @@ class Ties:
             for number, (cut, group) in enumerate(zip(cuts, groups, strict=True))
             for one in _seen(group)
         )
-        return cls(cuts, sites, _parts(net, example, cuts, groups))
+        return cls(cuts, sites)
 
     def choose(self, sums: Sequence[Tensor], ratios: Ratios, multiple: int) -> Plan:
         """The plan that removes, of every group, its ratio of channels with the smallest sums."""
@@ -101,11 +81,27 @@ class Ties:
             cuts.append(cut.model_copy(update={"removed": removed}))
         return Plan(cuts=tuple(cuts))
 
-    def saved(self, plan: Plan) -> float:
-        """Share of the multiply-accumulates that a plan saves."""
-        removed = [frozenset(cut.removed) for cut in plan.cuts]
-        left = sum(part.spent(removed) for part in self.parts)
-        return 1 - left / sum(part.macs for part in self.parts)
+
+@dataclass(frozen=True)
+class Saving:
+    """Ratio = Σ ratio(l); with a cost, n·(1 − C(plan) / C(whole)), as in compress/enas/cost.py."""
+
+    cost: Cost | None
+    whole: float = 0.0
+
+    @classmethod
+    def of(cls, unit: str, subject: Subject) -> "Saving":
+        """In a unit of compress/costs, or "sum"."""
+        if unit == "sum":
+            return cls(None)
+        cost = COSTS[unit](subject)
+        return cls(cost, cost.predicted(subject.groups))
+
+    def ratio(self, ratios: Ratios, plan: Plan) -> float:
+        """Of one candidate and the plan it came to."""
+        if self.cost is None:
+            return sum(ratios)
+        return len(ratios) * (1 - self.cost.predicted(plan) / self.whole)
 
 
 @contextmanager
@@ -145,6 +141,7 @@ def evaluate(
     task: Shared[Searchable],
     net: Shared[nn.Module],
     ties: Shared[Ties],
+    saving: Shared[Saving],
     step: FakePrune,
     candidate: Candidate[Ratios],
 ) -> Evaluation:
@@ -158,20 +155,31 @@ def evaluate(
         plan = own.choose(sums, ratios, step.round_to)
         with masked(whole, own, plan):
             pruned = task.get().grade(whole, batch)
-    saved = len(ratios) * own.saved(plan) if step.ratio == "macs" else sum(ratios)
-    return Evaluation(accuracy, pruned, saved)
+    return Evaluation(accuracy, pruned, saving.get().ratio(ratios, plan))
 
 
 class Groups:
     """A Space (compress/enas/search.py) of ratios."""
 
     def __init__(
-        self, task: Searchable, net: nn.Module, ties: Ties, step: FakePrune, workers: Workers
+        self,
+        task: Searchable,
+        net: nn.Module,
+        ties: Ties,
+        saving: Saving,
+        step: FakePrune,
+        workers: Workers,
     ) -> None:
         self.minibatches = task.minibatches(step.batch)
         self.workers = workers
-        shared = workers.share(task), workers.share(net), workers.share(ties)
-        self._one = partial(evaluate, *shared, step)
+        self._one = partial(
+            evaluate,
+            workers.share(task),
+            workers.share(net),
+            workers.share(ties),
+            workers.share(saving),
+            step,
+        )
 
     def train(self, epoch: int, draw: Callable[[int], Sequence[Ratios]]) -> float:
         """Nothing to train."""
@@ -220,44 +228,3 @@ def _seen(group: Group) -> list[Member]:
 def _entries(member: Member, cut: Cut) -> tuple[int, ...]:
     # a group of equal parts counts in positions (compress/patterns.py)
     return tuple((member.roots % cut.channels).tolist())
-
-
-def _parts(
-    net: nn.Module, example: Tensor, cuts: Sequence[Cut], groups: Sequence[Group]
-) -> tuple[Part, ...]:
-    work = _macs(net, example)
-    sides: tuple[dict[nn.Module, list[Any]], ...] = ({}, {})
-    for number, (cut, group) in enumerate(zip(cuts, groups, strict=True)):
-        for side, found in zip(sides, (members.producers, members.consumers), strict=True):
-            for member in found(group):
-                entry = (number, _entries(member, cut), member.size)
-                side.setdefault(member.layer, []).append(entry)
-    return tuple(
-        Part(macs, tuple(sides[0].get(layer, ())), tuple(sides[1].get(layer, ())))
-        for layer, macs in work.items()
-    )
-
-
-def _macs(net: nn.Module, example: Tensor) -> dict[nn.Module, float]:
-    """Multiply-accumulates of every layer with a weight matrix or kernel, for one example."""
-    found: dict[nn.Module, float] = {}
-
-    def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(layer.weight, Tensor)
-        transposed = isinstance(layer, nn.modules.conv._ConvTransposeNd)
-        x = inputs[0] if transposed else output
-        last = isinstance(layer, nn.Linear)
-        positions = x.numel() / len(x) / x.shape[-1 if last else 1]
-        found[layer] = found.get(layer, 0.0) + positions * layer.weight.numel()
-
-    layers = [module for module in net.modules() if isinstance(module, prune.ROOTS)]
-    handles = [layer.register_forward_hook(hook) for layer in layers]
-    training = net.training
-    try:
-        with torch.no_grad():
-            net.eval()(example)
-    finally:
-        net.train(training)
-        for handle in handles:
-            handle.remove()
-    return found

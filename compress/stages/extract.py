@@ -5,6 +5,7 @@ from itertools import islice
 from torch import Tensor, nn
 
 from compress.enas import extract
+from compress.repair import recalibrate
 from compress.stages.base import Context, Outcome
 from compress.steps.extract import Extract
 from compress.store import Record
@@ -25,8 +26,10 @@ def run(context: Context, net: nn.Module, step: Extract) -> Outcome:
     batches = context.task.batches(0, context.seed)
     kept = extract.channels(net, batches, step.examples)
     error = extract.remove(net, kept, context.example)
-    extract.recalibrate(
-        context.task, net, islice(context.task.batches(0, context.seed), step.batches)
+    recalibrate(
+        net,
+        lambda net, batch: context.task.loss(net, batch, None),
+        list(islice(context.task.batches(0, context.seed), step.batches)),
     )
     return Outcome(structure=extract.as_json(kept), mask_error=error)
 

@@ -5,11 +5,13 @@ from itertools import islice
 import torch
 from torch import nn
 
-from compress.enas.extract import recalibrate
+from compress.costs import Subject
 from compress.enas.grades import placed, searchable
-from compress.enas.groups import Groups, Ties, watched
+from compress.enas.groups import Groups, Saving, Ties, watched
 from compress.enas.ratios import RatioController, UniformRatios
 from compress.enas.search import figures, search
+from compress.prune import Plan
+from compress.repair import recalibrate
 from compress.stages import prune as removal
 from compress.stages.base import Context, Outcome, cut
 from compress.steps.fake_prune import FakePrune
@@ -30,10 +32,11 @@ def run(context: Context, net: nn.Module, step: FakePrune) -> Outcome:
     ties = Ties.of(net, context.example, head, context.seed)
     if not ties.cuts:
         raise FieldwrenError("nothing to prune: no layer's channels are free to go")
+    subject = Subject(net, context.example, Plan(cuts=ties.cuts), task.deploy)
     kind = RatioController if step.sampler == "controller" else UniformRatios
     torch.manual_seed(context.seed)
     found = search(
-        Groups(task, net, ties, step, context.workers),
+        Groups(task, net, ties, Saving.of(step.ratio, subject), step, context.workers),
         kind(len(ties.cuts)),
         step,
         epochs=step.epochs,
@@ -47,7 +50,7 @@ def run(context: Context, net: nn.Module, step: FakePrune) -> Outcome:
             task.loss(net, placed(batch, net), None)
     plan = ties.choose(sums, found.best, step.round_to)
     error = removal.checked(context, net, plan)
-    recalibrate(task, net, batches)
+    recalibrate(net, lambda net, batch: task.loss(net, batch, None), batches)
     return Outcome(
         plan=plan,
         mask_error=error,

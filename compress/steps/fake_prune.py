@@ -11,8 +11,8 @@ class FakePrune(Rewards):
     """Ratios by a controller that is rewarded for them; then the channels go."""
 
     kind: Literal["fake-prune"]
-    ratio: Literal["sum", "macs"] = Field(
-        "sum", description="of the ratios, or the share of multiply-accumulates saved, times groups"
+    ratio: Literal["sum", "macs", "parameters", "bytes", "milliseconds"] = Field(
+        "sum", description="of the ratios, or the share saved (compress/costs), times the groups"
     )
     epochs: int = Field(10, gt=0, description="of controller_steps each; nothing is trained")
     round_to: int = Field(8, gt=0, description="channel counts are rounded up to multiples of this")

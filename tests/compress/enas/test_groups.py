@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
-from compress import count, prune
-from compress.enas.groups import Groups, Ties, masked, watched
+from compress import count, pipeline, prune
+from compress.costs import Subject
+from compress.enas.groups import Groups, Saving, Ties, masked, watched
 from compress.enas.ratios import RatioController, UniformRatios
 from compress.enas.search import search
+from compress.recipe import load
 from compress.steps import FakePrune
 from compress.tasks.birds import Birds
 from compress.workers import InProcess
@@ -52,7 +55,11 @@ def test_masks_and_costs_are_those_of_the_pruned_network(pattern: str) -> None:
     with torch.no_grad():
         assert torch.allclose(small(x), faked, atol=1e-4)
     share = 1 - count.macs(small, x[:1]) / count.macs(net, x[:1])
-    assert ties.saved(plan) == pytest.approx(share, abs=1e-9)
+    groups = prune.Plan(cuts=ties.cuts)
+    subject = Subject(net, x[:1], groups, lambda net: pytest.fail("needs no files"))
+    saving = Saving.of("macs", subject).ratio(ratios, plan)
+    assert saving == pytest.approx(len(ratios) * share, abs=1e-6)
+    assert Saving.of("sum", subject).ratio(ratios, plan) == pytest.approx(sum(ratios))
     assert not net._forward_hooks
 
 
@@ -72,7 +79,7 @@ def test_the_controller_learns(task: Birds, tmp_path: Path) -> None:
     for batch in task.batches(0, 0):
         net.train()(batch[0])  # batch norm has statistics
     ties = Ties.of(net.eval(), task.example(), task.head(net), 0)
-    space = Groups(task, net, ties, STEP, InProcess())
+    space = Groups(task, net, ties, Saving(None), STEP, InProcess())
     torch.manual_seed(0)
     found = search(
         space,
@@ -89,6 +96,31 @@ def test_the_controller_learns(task: Birds, tmp_path: Path) -> None:
     chance = UniformRatios(len(ties.cuts)).sample(torch.Generator().manual_seed(0), 200)
     drawn = sum(map(sum, chance.choices)) / len(chance.choices)
     assert found.rows[-1].ratio > 1.1 * drawn > found.rows[0].ratio
+
+
+def test_a_recipe_prunes_by_searched_ratios(tmp_path: Path) -> None:
+    """The step as recipes name it, on a fixed network, twice: the second time from the store."""
+    shapes.make_folder(tmp_path / "shapes", train=6, test=2)
+    path = shapes.write_recipe(tmp_path / "shapes.toml")
+    text = path.read_text().replace(
+        'kind = "prune"\ncriterion = "l1"\nmacs = 0.5',
+        'kind = "fake-prune"\nratio = "macs"\nepochs = 2\ncontroller_steps = 2\nsamples = 2\n'
+        "batch = 3\nfinalists = 2\nround_to = 2\nbatches = 2",
+    )
+    path.write_text(text)
+    task = shapes.make_task(tmp_path, path)
+    runs = [
+        pipeline.train(load(str(path)), task, tmp_path / "out", 0, Console(quiet=True))
+        for _ in range(2)
+    ]
+    baseline, pruned, _ = runs[0].records
+    assert pruned.kind == "fake-prune"
+    assert pruned.macs < baseline.macs
+    assert pruned.mask_error is not None and pruned.mask_error <= 1e-5
+    assert pruned.plan is not None and all(cut.kept % 2 == 0 for cut in pruned.plan.cuts)
+    assert len(pruned.figures) == 5
+    first, second = (run.result.state_dict() for run in runs)
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_minibatches_go_through_the_whole_split_again_and_again(task: Birds) -> None:
