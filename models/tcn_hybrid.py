@@ -146,7 +146,7 @@ class TCNHybrid(FullSubNet):
         lookahead: int = 2,
         memory: int | None = None,
     ) -> None:
-        super().__init__(bands, mask, (), sub, reach, lookahead, memory)
+        super().__init__(bands, mask, (), sub, reach, lookahead, memory)  # no full-band LSTMs
         self.full = Temporal(bands, hidden, dilations)
 
 

@@ -258,6 +258,7 @@ class Enhancer:
             spectrum = self._end.analyse(torch.from_numpy(recording)[None])
             features = self._end.feature(spectrum)[0].T.contiguous().numpy()
             every = max(1, len(recordings) * (len(features) - WARM_UP) // wanted)
+            every -= 1 - every % 2  # odd: networks with a stride are met in all their turns
             for index, feature in enumerate(features):
                 values = {"frame": feature[None], **memory.inputs()}
                 inputs = {n: values[n].copy() for n in ("frame", *(s.input for s in specs))}

@@ -16,6 +16,7 @@ from compress.tasks import enhancer
 from compress.tasks.enhancer import Enhancer, Settings
 from device import bundle
 from device.errors import BadInputError
+from device.manifest import SpectrumInput
 from models.tcn import TCN
 from tests import bundles
 
@@ -183,6 +184,25 @@ def test_the_deployed_model_scores_what_the_network_scores(
         offline
     )
     assert streamed == pytest.approx(offline, abs=1e-2, nan_ok=True)
+
+
+def test_examples_of_a_network_with_states_are_moments_of_a_stream(data: Path) -> None:
+    table = {"kind": "fast-fullsubnet", "bands": 8, "encoder": [6], "sub": [5], "decoder": [7]}
+    made = enhancer.make(Settings.model_validate(SMALL | {"model": table}), (data,), seed=0)
+    torch.manual_seed(0)
+    deployed = made.deploy(made.build().eval())
+    assert isinstance(deployed.preprocessing, SpectrumInput)
+    assert deployed.preprocessing.lookahead == 2
+    assert deployed.outputs["mask"] == "magnitude mask of the frame 2 frames ago"
+    example = deployed.examples[-1]
+    assert list(example) == list(deployed.inputs)
+    assert {"frame", "encoder1_h", "sub1_c", "turn", "heard"} < set(example)
+    assert example["frames"] > 70 / 1024
+    assert all(np.abs(value).max() > 0 for name, value in example.items() if name != "turn")
+    mask, *new = deployed.net(*map(torch.from_numpy, example.values()))
+    assert len(new) == len(deployed.states) == len(deployed.outputs) - 1
+    assert mask.shape == (1, 257)
+    assert {int(e["turn"][0, 0]) for e in deployed.examples} == {0, 1}
 
 
 def test_head_and_example(task: Enhancer) -> None:
