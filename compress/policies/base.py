@@ -57,13 +57,8 @@ class Problem:
         return self.rounded(channels, 0)
 
     def rounded(self, channels: int, wanted: int) -> int:
-        """The nearest count that the group may keep: a multiple, within `max_ratio`."""
-        least = math.ceil(channels * (1 - self.max_ratio))
-        keep = max(wanted, least, 1)
-        keep = max(self.round_to, round(keep / self.round_to) * self.round_to)
-        while keep < least:
-            keep += self.round_to
-        return min(keep, channels)
+        """The nearest count that the group may keep."""
+        return rounded(channels, wanted, self.max_ratio, self.round_to)
 
     def largest(self, family: Callable[[float], Plan]) -> Plan:
         """The most expensive plan within the budget, of a family that runs from dear to cheap.
@@ -94,6 +89,16 @@ class Problem:
             f"{self.key}: the smallest network that max_ratio {self.max_ratio} allows costs "
             f"{least:,.5g}, {self.budget:,.5g} are asked for: raise max_ratio or {self.key}"
         )
+
+
+def rounded(channels: int, wanted: int, max_ratio: float, round_to: int) -> int:
+    """The nearest count a group may keep: a multiple of `round_to`, within `max_ratio`."""
+    least = math.ceil(channels * (1 - max_ratio))
+    keep = max(wanted, least, 1)
+    keep = max(round_to, round(keep / round_to) * round_to)
+    while keep < least:
+        keep += round_to
+    return min(keep, channels)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from compress.steps.fake_prune import FakePrune
 from compress.steps.finetune import Finetune
 from compress.steps.infcp import InfCp
 from compress.steps.lowrank import LowRank
+from compress.steps.netadapt import NetAdapt
 from compress.steps.prune import Prune
 from compress.steps.qat import Qat
 from compress.steps.quantize import Quantize
@@ -32,6 +33,7 @@ Change = (
     Prune
     | InfCp
     | Cicr
+    | NetAdapt
     | FakePrune
     | Extract
     | Finetune
@@ -56,6 +58,7 @@ __all__ = [
     "Finetune",
     "InfCp",
     "LowRank",
+    "NetAdapt",
     "Prune",
     "Qat",
     "Quantize",

@@ -1,0 +1,228 @@
+"""Shrink the group that costs least accuracy, again and again, until a budget is met (NetAdapt).
+
+The state after every iteration is in the stage's checkpoint: an interrupted run goes on from there.
+"""
+
+import copy
+import time
+
+import torch
+from pydantic import JsonValue
+from torch import nn
+
+from compress import netadapt, prune
+from compress.allocation import CLOSER, Spent
+from compress.costs import COSTS, Cost, Subject
+from compress.figures import Figure, Series
+from compress.policies.base import rounded
+from compress.repair import repair
+from compress.stages import prune as removal
+from compress.stages.base import Context, Outcome, cut
+from compress.stages.tuning import tune
+from compress.statistics import Calibration
+from compress.steps import NetAdapt
+from device import files
+from device.errors import FieldwrenError
+from device.manifest import Frozen
+
+rebuild = cut
+
+
+class Iteration(Frozen):
+    """One group that was shrunk."""
+
+    layer: str
+    kept: int
+    cost: float  # predicted, of the whole network
+    score: float  # primary, validation
+    tried: int  # candidates
+    seconds: float
+
+
+def run(context: Context, net: nn.Module, step: NetAdapt) -> Outcome:
+    """The search; `net` becomes its last network.
+
+    Raises:
+        FieldwrenError: nothing to prune, the budget is out of reach within `max_ratio`, or masked
+            and pruned networks differ.
+    """
+    search = Search(context, net, step)
+    search.resume()
+    while search.step_down():
+        pass
+    plan = netadapt.plan(search.groups, search.kept)
+    error = prune.difference(net, context.example, plan)
+    if not error <= prune.AGREEMENT:
+        raise FieldwrenError(f"masked and pruned networks differ by {error:.2g}")
+    state = search.net.state_dict()
+    prune.remove(net, context.example, plan)
+    net.load_state_dict(state)
+    structure: dict[str, JsonValue] = {
+        "spent": search.spent().model_dump(),
+        "iterations": [one.model_dump() for one in search.log],
+    }
+    return Outcome(plan=plan, mask_error=error, structure=structure, figures=(search.figure(),))
+
+
+class Search:
+    """The network as it has become, and what is left of the original one."""
+
+    def __init__(self, context: Context, net: nn.Module, step: NetAdapt) -> None:
+        self.context, self.table, self.net = context, step, copy.deepcopy(net)
+        self.original = net
+        self.groups = self._scored()
+        if not self.groups:
+            raise FieldwrenError("nothing to prune: no layer's channels are free to go")
+        self._original = {group.layer: group for group in self.groups}
+        self.kept = netadapt.everything(self.groups)
+        self.log: list[Iteration] = []
+        untouched = netadapt.plan(self.groups, self.kept)
+        subject = Subject(self.original, context.example, untouched, context.task.deploy)
+        self.key, value = step.target
+        self.cost: Cost = COSTS[self.key](subject)
+        self.whole = self.cost.predicted(untouched)
+        share = {"ratio": 1 - value, "macs": value, "parameters": value}.get(self.key)
+        self.allowed = value if share is None else share * self.whole
+        self.aim = self.allowed  # less, once a measurement was more than its prediction
+
+    def predicted(self) -> float:
+        """Cost of the network as it is now."""
+        return self.cost.predicted(netadapt.plan(self.groups, self.kept))
+
+    def measured(self) -> float:
+        """The same, of the real network."""
+        return self.cost.measured(netadapt.plan(self.groups, self.kept), self.net)
+
+    def step_down(self) -> bool:
+        """One iteration; False when the budget is met."""
+        spent = self.predicted()
+        if spent <= self.aim:
+            measured = self.measured()
+            if measured <= self.allowed:
+                return False
+            self.aim = CLOSER * spent * self.allowed / measured
+        started, target = time.perf_counter(), max(self.aim, spent - self.table.gain * self.whole)
+        candidates = self._candidates(target)
+        if not candidates:
+            raise FieldwrenError(
+                f"{self.key}: no group can save {self.whole * self.table.gain:,.5g} more, and "
+                f"{spent:,.5g} is left where {self.allowed:,.5g} is asked for: raise max_ratio "
+                f"or {self.key}, or lower gain"
+            )
+        scored = []
+        for made in candidates:
+            tried = self._made(made)
+            scored.append((self.context.task.evaluate(tried, "validation").value, made, tried))
+        score, made, self.net = max(scored, key=lambda one: one[0])
+        self.kept = netadapt.after(self.kept, made)
+        self.log.append(
+            Iteration(
+                layer=made.layer,
+                kept=made.kept,
+                cost=self.predicted(),
+                score=score,
+                tried=len(scored),
+                seconds=time.perf_counter() - started,
+            )
+        )
+        print(
+            f"netadapt: {made.layer} to {made.kept} channels, {self.key} {self.predicted():,.5g} "
+            f"of {self.allowed:,.5g} allowed, score {score:.2f}"
+        )
+        self._save()
+        return True
+
+    def resume(self) -> None:
+        """Go on after the last finished iteration, if there is one."""
+        if not self.context.checkpoint.exists():
+            return
+        state = torch.load(self.context.checkpoint, weights_only=True)
+        self.kept = {layer: tuple(left) for layer, left in state["kept"].items()}
+        self.log = [Iteration(**one) for one in state["log"]]
+        self.aim = state["aim"]
+        prune.remove(self.net, self.context.example, netadapt.plan(self.groups, self.kept))
+        self.net.load_state_dict(state["net"])
+        print(f"netadapt: resuming after iteration {len(self.log)}")
+
+    def spent(self) -> Spent:
+        """What the result costs."""
+        return Spent(
+            key=self.key,
+            whole=self.whole,
+            allowed=self.allowed,
+            predicted=self.predicted(),
+            measured=self.measured(),
+        )
+
+    def figure(self) -> Figure:
+        """Score over cost, iteration after iteration."""
+        series = Series(
+            name="best candidate",
+            x=tuple(one.cost for one in self.log),
+            y=tuple(one.score for one in self.log),
+        )
+        return Figure(
+            title="NetAdapt: score of every iteration",
+            x=self.key if self.key != "ratio" else "channels",
+            y="validation score",
+            series=(series,),
+        )
+
+    def _save(self) -> None:
+        state = {
+            "net": self.net.state_dict(),
+            "kept": {layer: list(left) for layer, left in self.kept.items()},
+            "log": [one.model_dump() for one in self.log],
+            "aim": self.aim,
+        }
+        with files.replacing(self.context.checkpoint) as temporary:
+            torch.save(state, temporary)
+
+    def _scored(self) -> tuple[prune.Scored, ...]:
+        """The groups of the network as it is now; roots stay what they are."""
+        context = self.context
+        return tuple(
+            prune.score_groups(
+                self.net,
+                context.example,
+                removal.whole(context, self.net, self.table.keep),
+                self.table.criterion,
+                context.seed,
+                Calibration.of(context.task, self.net, context.seed),
+            )
+        )
+
+    def _candidates(self, target: float) -> list[prune.Cut]:
+        """Of every group that can, the cut that just reaches the target."""
+        found = []
+        for group in self._scored():
+            whole, now = len(self._original[group.layer].scores), len(group.scores)
+            counts = {
+                rounded(whole, count, self.table.max_ratio, self.table.round_to)
+                for count in range(now)
+            }
+
+            def cost(count: int, group: prune.Scored = group) -> float:
+                kept = netadapt.after(self.kept, netadapt.cut(group, count))
+                return self.cost.predicted(netadapt.plan(self.groups, kept))
+
+            count = netadapt.enough([c for c in counts if c < now], cost, target)
+            if count is not None:
+                found.append(netadapt.cut(group, count))
+        return found
+
+    def _made(self, made: prune.Cut) -> nn.Module:
+        """A candidate: cut, repaired and trained as the table says."""
+        context, step = self.context, self.table
+        tried = copy.deepcopy(self.net)
+        plan = prune.Plan(cuts=(made,))
+        prune.remove(tried, context.example, plan)
+        if step.repair:
+            images = Calibration.of(context.task, self.net, context.seed)
+            batches = list(images.batches())
+            repair(tried, self.net, context.example, plan, images.loss, batches)
+        if step.finetune is not None:
+            checkpoint = context.checkpoint.with_name("candidate.pt")
+            tune(context, tried, step.finetune, made.layer, checkpoint=checkpoint)
+            checkpoint.unlink()
+        return tried

@@ -1,0 +1,135 @@
+"""From a step to a plan: every policy with every budget on a real network and a real task."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from compress import allocation, prune
+from compress.costs import COSTS
+from compress.recipe import load
+from compress.stages import Context
+from compress.stages import prune as stage
+from compress.statistics import Calibration
+from compress.steps import Prune
+from compress.tasks.birds import Birds
+from device.errors import BadInputError, FieldwrenError
+from tests.compress import shapes
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Birds:
+    root = tmp_path_factory.mktemp("allocation")
+    shapes.make_folder(root / "shapes")
+    return shapes.make_task(root, shapes.write_recipe(root / "shapes.toml"))
+
+
+@pytest.fixture(scope="module")
+def net(task: Birds) -> nn.Module:
+    torch.manual_seed(0)
+    return task.build().eval()
+
+
+def _decide(task: Birds, net: nn.Module, **table: object) -> allocation.Decision:
+    step = Prune.model_validate({"kind": "prune", "criterion": "l1", "round_to": 2, **table})
+    calibration = Calibration.of(task, net, 0)
+    return allocation.decide(net, task.example(), task.head(net), step, 0, calibration, task.deploy)
+
+
+@pytest.mark.parametrize("scope", ["uniform", "global", "per-cost", "sensitivity"])
+@pytest.mark.parametrize("key", ["macs", "parameters"])
+def test_shares_are_met_from_below(task: Birds, net: nn.Module, scope: str, key: str) -> None:
+    decision = _decide(task, net, scope=scope, **{key: 0.6})
+    spent = decision.spent
+    assert spent.predicted == pytest.approx(spent.measured)
+    assert 0.5 * spent.whole < spent.measured <= spent.allowed == pytest.approx(0.6 * spent.whole)
+    assert bool(decision.figures) == (scope == "sensitivity")
+    assert prune.difference(net, task.example(), decision.plan) < 1e-10
+
+
+@pytest.mark.parametrize("scope", ["per-cost", "sensitivity"])
+def test_a_ratio_is_a_budget_in_channels(task: Birds, net: nn.Module, scope: str) -> None:
+    plan = _decide(task, net, scope=scope, ratio=0.5).plan
+    left = sum(cut.kept for cut in plan.cuts) / sum(cut.channels for cut in plan.cuts)
+    assert left == pytest.approx(0.5, abs=0.1)
+
+
+def test_bytes_of_the_file_are_met_from_below(task: Birds, net: nn.Module) -> None:
+    budget = 150_000
+    decision = _decide(task, net, bytes=budget)
+    assert 0.85 * budget < decision.spent.measured <= budget < decision.spent.whole
+
+
+def test_milliseconds_are_of_this_machine(task: Birds, net: nn.Module) -> None:
+    whole = _decide(task, net, milliseconds=1e3).spent
+    assert whole.measured <= 1e3 and whole.predicted == pytest.approx(whole.whole)
+    with pytest.raises(FieldwrenError, match=r"^milliseconds: .*max_ratio"):
+        _decide(task, net, milliseconds=1e-5)
+
+
+class Fickle:
+    """A cost whose measurement is a tenth above its prediction, as latencies can be."""
+
+    def __init__(self, subject: object) -> None:
+        self.measurements = 0
+
+    def predicted(self, plan: prune.Plan) -> float:
+        return float(sum(cut.kept for cut in plan.cuts))
+
+    def measured(self, plan: prune.Plan, net: nn.Module) -> float:
+        return 1.1 * self.predicted(plan)
+
+
+def test_a_measured_cost_above_its_prediction_is_planned_again(
+    task: Birds, net: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(COSTS, "milliseconds", Fickle)
+    spent = _decide(task, net, milliseconds=100.0, round_to=1).spent
+    assert spent.predicted <= 100 / 1.1
+    assert 90 < spent.measured <= 100
+
+
+def test_files_that_do_not_exist_cannot_be_weighed(task: Birds, net: nn.Module) -> None:
+    step = Prune(kind="prune", criterion="l1", bytes=10_000)
+    with pytest.raises(FieldwrenError, match="exported file"):
+        allocation.make_plan(net, task.example(), task.head(net), step, 0)
+
+
+@pytest.mark.parametrize("extra", ["", "macs = 0.5\nbytes = 10000\n"])
+def test_one_budget_is_asked_for(extra: str, tmp_path: Path) -> None:
+    path = shapes.write_recipe(tmp_path / "shapes.toml")
+    path.write_text(path.read_text().replace("macs = 0.5\n", extra))
+    with pytest.raises(BadInputError, match=r"steps\.0\.prune: .*give exactly one of ratio, macs"):
+        load(str(path))
+
+
+def test_the_stage_records_what_was_spent_and_noise_changes_what_is_kept(
+    task: Birds, net: nn.Module, tmp_path: Path
+) -> None:
+    context = Context(task, 0, task.example(), None, tmp_path / "checkpoint.pt")
+    step = Prune(kind="prune", criterion="permutation-expected", macs=0.6, round_to=2)
+    plans = []
+    for calibration in ("training", "noise"):
+        given = step.model_copy(update={"calibration": calibration})
+        outcome = stage.run(context, copy.deepcopy(net), given)
+        assert isinstance(outcome.structure, dict)
+        assert outcome.structure["key"] == "macs"
+        plans.append(outcome.plan)
+    assert plans[0] != plans[1]
+
+
+def test_noise_has_the_images_mean_and_deviation_and_is_the_same_again(
+    task: Birds, net: nn.Module
+) -> None:
+    plain = list(Calibration.of(task, net, 0).batches())
+    noise = list(Calibration.of(task, net, 0, noise=True).batches())
+    again = list(Calibration.of(task, net, 0, noise=True).batches())
+    for one, other, same in zip(plain, noise, again, strict=True):
+        assert torch.equal(one[1], other[1])
+        assert torch.equal(other[0], same[0])
+        assert other[0].mean() == pytest.approx(float(one[0].mean()), abs=0.02)
+        assert other[0].std() == pytest.approx(float(one[0].std()), rel=0.05)
+        correlation = torch.corrcoef(torch.stack((one[0].flatten(), other[0].flatten())))[0, 1]
+        assert abs(float(correlation)) < 0.1

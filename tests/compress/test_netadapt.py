@@ -1,0 +1,130 @@
+"""NetAdapt: plans of plans, the step it takes, and a search that goes on where it was."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+
+from compress import count, netadapt, prune
+from compress.stages import Context
+from compress.stages import netadapt as stage
+from compress.steps import NetAdapt
+from compress.store import Record
+from device.errors import FieldwrenError
+from tests.compress import shapes
+
+
+def _group(layer: str, *scores: float) -> prune.Scored:
+    return prune.Scored(layer, (layer,), torch.tensor(scores))
+
+
+def test_cuts_of_cuts_are_one_plan_for_the_original() -> None:
+    groups = (_group("a", 5, 1, 3, 2, 4, 0), _group("b", 1, 2))
+    kept = netadapt.everything(groups)
+    first = netadapt.cut(groups[0], 4)
+    assert first.removed == (1, 5)
+    kept = netadapt.after(kept, first)
+    assert kept["a"] == (0, 2, 3, 4)
+    second = netadapt.cut(_group("a", 1, 9, 9, 0), 2)  # scored anew: positions 3 and 0 go
+    kept = netadapt.after(kept, second)
+    assert kept["a"] == (2, 3)
+    whole = netadapt.plan(groups, kept)
+    assert [(cut.layer, cut.channels, cut.removed) for cut in whole.cuts] == [
+        ("a", 6, (0, 1, 4, 5)),
+        ("b", 2, ()),
+    ]
+
+
+@pytest.mark.parametrize(("target", "expected"), [(100, 8), (50, 5), (49, 4), (9, None)])
+def test_no_more_is_cut_than_the_step_asks(target: float, expected: int | None) -> None:
+    assert netadapt.enough([2, 5, 8, 4, 1], lambda k: 10.0 * k, target) == expected
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("netadapt")
+    shapes.make_folder(root / "shapes")
+    shapes.write_recipe(root / "shapes.toml")
+    return root
+
+
+def _context(root: Path, folder: Path) -> tuple[Context, torch.nn.Module]:
+    task = shapes.make_task(root, root / "shapes.toml")
+    torch.manual_seed(0)
+    net = task.build().eval()
+    return Context(task, 0, task.example(), None, folder / "checkpoint.pt"), net
+
+
+def _step(**changes: object) -> NetAdapt:
+    table = {"kind": "netadapt", "macs": 0.7, "gain": 0.15, "round_to": 2, **changes}
+    return NetAdapt.model_validate(table)
+
+
+def test_the_budget_is_met_from_below_by_the_best_of_all_groups(root: Path, tmp_path: Path) -> None:
+    context, net = _context(root, tmp_path)
+    original = copy.deepcopy(net)
+    outcome = stage.run(context, net, _step())
+    assert outcome.plan is not None and outcome.mask_error is not None
+    assert outcome.mask_error < 1e-5
+    share = count.macs(net, context.example) / count.macs(original, context.example)
+    assert 0.55 < share <= 0.7
+    structure = outcome.structure
+    assert isinstance(structure, dict)
+    log = [stage.Iteration.model_validate(one) for one in structure["iterations"]]
+    assert len(log) >= 2
+    assert [one.cost for one in log] == sorted((one.cost for one in log), reverse=True)
+    assert structure["spent"]["measured"] == count.macs(net, context.example)
+    assert log[0].tried > 3
+    # the first choice, made again by hand
+    search = stage.Search(context, original, _step())
+    target = search.whole * 0.85
+    scores = {
+        cut.layer: context.task.evaluate(search._made(cut), "validation").value
+        for cut in search._candidates(target)
+    }
+    assert log[0].score == max(scores.values()) == scores[log[0].layer]
+    # a stored record gives a fresh network the same shapes
+    fresh = _context(root, tmp_path)[1]
+    record = Record(
+        key="", kind="netadapt", seconds=0, plan=outcome.plan, macs=0, parameters=0,
+        primary="top1", validation={},
+    )  # fmt: skip
+    stage.rebuild(fresh, context.example, record)
+    fresh.load_state_dict(net.state_dict())
+
+
+def test_a_search_goes_on_after_its_last_iteration(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    step = _step(repair=True)
+    context, whole = _context(root, tmp_path / "whole")
+    expected = stage.run(context, whole, step)
+    context, net = _context(root, tmp_path / "parts")
+    first = stage.Search(context, net, step)
+    assert first.step_down()
+    again = stage.run(context, net, step)  # a new search: only the checkpoint is common
+    assert again.plan == expected.plan
+    parts = zip(whole.state_dict().values(), net.state_dict().values(), strict=True)
+    assert all(torch.equal(one, other) for one, other in parts)
+    assert isinstance(again.structure, dict) and isinstance(expected.structure, dict)
+    kept = [one["kept"] for one in again.structure["iterations"]]
+    assert kept == [one["kept"] for one in expected.structure["iterations"]]
+
+
+def test_candidates_are_trained_where_the_recipe_says_so(root: Path, tmp_path: Path) -> None:
+    context, net = _context(root, tmp_path)
+    before = copy.deepcopy(net)
+    step = _step(macs=0.9, finetune={"epochs": 1, "lr": 0.02})
+    outcome = stage.run(context, net, step)
+    pruned = prune.remove(before, context.example, outcome.plan)
+    assert not torch.equal(pruned.classifier.weight, net.classifier.weight)
+    assert not (tmp_path / "candidate.pt").exists()
+
+
+def test_out_of_reach_is_said(root: Path, tmp_path: Path) -> None:
+    context, net = _context(root, tmp_path)
+    with pytest.raises(
+        FieldwrenError, match=r"^macs: no group can save .*: raise max_ratio or macs"
+    ):
+        stage.run(context, net, _step(macs=0.3, max_ratio=0.25))
