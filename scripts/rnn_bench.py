@@ -167,9 +167,10 @@ class Runner:
                 strict=True,
             )
         )
-        row |= {f"untrained_{name}": value for name, value in before.items()}
         for split in ("validation", "test"):
             scores = self.task.evaluate(net, split).scores
+            if split == "validation":  # an empty column where nothing is trained after a change
+                row |= {f"untrained_{name}": before.get(name, "") for name in scores}
             row |= {f"{split}_{name}": value for name, value in scores.items()}
         return row | self.files(net)
 
