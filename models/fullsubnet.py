@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from models.fullsubnet_parts import (
     EPSILON,
+    FRAME,
     Kind,
     Layers,
     Part,
@@ -103,7 +104,7 @@ class Stream(StreamNet):
         self.sub = net.sub.stream("sub", rows=bands)
         self.register_buffer("neighbours", net.neighbours.clone())
         own = (
-            carried("frames", (1, 1), "frames that the means are of"),
+            carried("frames", (1, 1), "frames that the means are of, / 1024"),
             carried("level", (1, 1), "mean feature"),
             carried("levels", (bands, 1), "mean of each band's unit"),
         )
@@ -115,10 +116,11 @@ class Stream(StreamNet):
         """frame [1, bands] and states → mask [1, bands or 2·bands] and new states."""
         split = len(self.full.states)
         frames = one_more(frames, self.memory)
-        level = level + (frame.mean(-1, keepdim=True) - level) / frames
+        share = FRAME / frames
+        level = level + share * (frame.mean(-1, keepdim=True) - level)
         f, full = self.full(frame / (level + EPSILON), cells[:split])
         units = torch.cat((torch.take(frame, self.neighbours), F.relu(f).T), -1)
-        levels = levels + (units.mean(-1, keepdim=True) - levels) / frames
+        levels = levels + share * (units.mean(-1, keepdim=True) - levels)
         m, sub = self.sub(units / (levels + EPSILON), cells[split:])
         return bounded(m.T.reshape(1, -1), self.mask), frames, level, levels, *full, *sub
 

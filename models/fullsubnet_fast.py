@@ -32,6 +32,7 @@ from torchaudio.functional import melscale_fbanks
 from device.errors import BadInputError
 from models.fullsubnet_parts import (
     EPSILON,
+    FRAME,
     Kind,
     Layers,
     bounded,
@@ -151,9 +152,9 @@ class Stream(StreamNet):
         self.register_buffer("mel", net.mel.T.clone())
         self.register_buffer("neighbours", net.neighbours.clone())
         own = [
-            carried("frames", (1, 1), "frames that the mean feature is of"),
+            carried("frames", (1, 1), "frames that the mean feature is of, / 1024"),
             carried("level", (1, 1), "mean mel feature"),
-            delayed("steps", 1, (self.stride,), "steps of the bands whose turn it is"),
+            delayed("steps", 1, (self.stride,), "steps of the bands whose turn it is, / 1024"),
             delayed("levels", rows, (self.stride,), "mean of each of their units"),
         ]
         if self.stride > 1:
@@ -175,13 +176,13 @@ class Stream(StreamNet):
         frames, level, steps, levels, *rest = own
         y = F.linear(frame, self.mel)
         frames = one_more(frames, self.memory)
-        level = level + (y.mean(-1, keepdim=True) - level) / frames
+        level = level + FRAME / frames * (y.mean(-1, keepdim=True) - level)
         e, encoder = self.encoder(y / (level + EPSILON), cells[0])
         e = F.relu(e)
 
         units, turn, waiting = self._turn(torch.cat((y, e), -1), frames, rest)
         steps = one_more(steps, self.memory)
-        mean = levels.T + (units.mean(-1, keepdim=True) - levels.T) / steps
+        mean = levels.T + FRAME / steps * (units.mean(-1, keepdim=True) - levels.T)
         b, sub = self.sub(units / (mean + EPSILON), cells[1])
         b = F.relu(b)
         if self.stride > 1:
@@ -205,7 +206,7 @@ class Stream(StreamNet):
         others, heard, _ = rest
         turn = torch.cat((1 - others.sum(-1, keepdim=True), others), -1)
         summed = now + heard.reshape(self.stride - 1, -1).sum(0, keepdim=True)
-        units = self._units(summed / frames.clamp(max=self.stride))
+        units = self._units(summed * (FRAME / frames.clamp(max=self.stride * FRAME)))
         units = units.reshape(-1, self.stride, units.shape[-1])
         chosen = (units * turn[..., None]).sum(1)
         return chosen, turn, [turn[:, :-1], now]

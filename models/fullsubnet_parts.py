@@ -23,6 +23,7 @@ from models.masks import State, carried, delayed
 from models.recurrent import Recurrent
 
 EPSILON = float(torch.finfo(torch.float32).eps)  # the authors' code
+FRAME = 2.0**-10  # a carried count grows by this: small, as golden vectors have one tolerance
 K, C = 10.0, 0.1
 LIMIT = 9.9  # |compressed mask| that is still expanded: a gain of 53
 
@@ -148,9 +149,12 @@ def running_mean(level: Tensor, memory: int | None) -> Tensor:
     return torch.stack(means, -1)
 
 
-def one_more(count: Tensor, memory: int | None) -> Tensor:
-    """The divisor of the next running mean. In float32 it stays at 2^24 frames, three days."""
-    return count + 1 if memory is None else (count + 1).clamp(max=memory)
+def one_more(frames: Tensor, memory: int | None) -> Tensor:
+    """A carried number of frames, times FRAME, and one more. It stops at `memory`, or at 2^24
+    frames (three days), where one more is no longer another float32.
+    """
+    frames = frames + FRAME
+    return frames if memory is None else frames.clamp(max=memory * FRAME)
 
 
 def neighbourhood(bands: int, reach: int) -> Tensor:

@@ -92,6 +92,19 @@ def trained(task: Enhancer) -> tuple[TCN, list[float]]:
     return net, losses
 
 
+def test_a_grade_is_the_validation_score_in_twentieths(task: Enhancer) -> None:
+    """All mixtures as one minibatch: what a search is rewarded for is what the task scores."""
+    torch.manual_seed(0)
+    net = task.build().eval()
+    count = task.minibatches(1)
+    with torch.no_grad():
+        grade = task.grade(net, task.minibatch(0, count))
+    assert 20 * grade == pytest.approx(task.evaluate(net, "validation").value, abs=0.1)
+    first, again = task.minibatch(0, count), task.minibatch(1, count)
+    assert not torch.equal(first[0], again[0])  # another order
+    assert float((first[0].sum() - again[0].sum()).abs()) < 1e-2  # of the same mixtures
+
+
 def test_batches_repeat_for_epoch_and_seed(task: Enhancer) -> None:
     one, same = ([b[0] for b in task.batches(1, seed=5)] for _ in range(2))
     assert len(one) == task.steps() == 3
