@@ -24,7 +24,6 @@ from device.errors import BadInputError
 from tests.compress import evaluations, shapes
 from tests.compress.test_cicr import STEP
 
-pytest.importorskip("ray")
 STORE = 80 * 2**20  # bytes
 SEEDS = """
 name = "shapes"
@@ -194,7 +193,9 @@ def test_a_search_finds_the_same_though_a_worker_is_killed(
     state = other.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
     made = {path.parent.name for path in (tmp_path / "ray").glob(f"probe-*/{store.RECORD}")}
-    assert made > {path.parent.name for path in (tmp_path / "here").glob(f"probe-*/{store.RECORD}")}
+    assert made >= {
+        path.parent.name for path in (tmp_path / "here").glob(f"probe-*/{store.RECORD}")
+    }
 
 
 def _seeds(root: Path, address: str) -> subprocess.Popen[str]:
