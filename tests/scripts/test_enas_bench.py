@@ -1,0 +1,95 @@
+"""The table and figures of the architecture search's arms, from results as runs store them."""
+
+from pathlib import Path
+
+import pytest
+
+from compress.figures import Figure, Series
+from compress.recipe import load
+from compress.steps import Prune
+from device.errors import BadInputError
+from scripts import enas_bench
+from scripts.enas_bench import CURVES, Result, run, write
+
+
+def _store(out: Path, arm: str, seed: int, *, macs: int, validation: float) -> None:
+    curves = tuple(
+        Figure(
+            title=title,
+            x="evaluations",
+            y="",
+            series=(Series(name="y", x=(10.0, 20.0), y=(float(seed), 1.0)),),
+        )
+        for title in CURVES
+    )
+    made = Result(
+        arm=arm,
+        seed=seed,
+        child_macs=10_000_000,
+        child=80.0 + seed,
+        macs=macs,
+        parameters=1000,
+        validation=validation,
+        test=validation - 1,
+        gap=-2.0,
+        evaluations=2000,
+        curves=curves,
+    )
+    folder = out / f"{arm}-seed{seed}"
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(made.model_dump_json())
+
+
+def test_every_arm_is_a_line_of_means_over_seeds(tmp_path: Path) -> None:
+    _store(tmp_path, "random", 0, macs=5_000_000, validation=70.0)
+    _store(tmp_path, "both", 0, macs=4_000_000, validation=78.0)
+    _store(tmp_path, "both", 1, macs=6_000_000, validation=80.0)
+    lines = write(tmp_path).splitlines()
+    assert len(lines) == 4
+    assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == [
+        "both",
+        "10.00 ± 0.00",
+        "80.50 ± 0.71",
+        "5.00 ± 1.41",
+        "50%",
+        "79.00 ± 1.41",
+        "78.00 ± 1.41",
+        "-2.00 ± 0.00",
+        "2000",
+        "2",
+    ]
+    assert lines[3].startswith("| random | 10.00 | 80.00 | 5.00 | 50% | 70.00 | 69.00 |")
+    for name in ("pareto.svg", "curves.svg"):
+        assert "<svg" in (tmp_path / name).read_text()
+    assert "random" in (tmp_path / "pareto.svg").read_text()
+
+
+def test_uniform_l1_prunes_to_the_share_that_the_search_kept(tmp_path: Path) -> None:
+    base = load(enas_bench.RECIPE)
+    with pytest.raises(BadInputError, match="run the arm `both` first"):
+        enas_bench._variant(base, tmp_path, "cells-l1", 0)
+    _store(tmp_path, "both", 0, macs=4_000_000, validation=78.0)
+    changed = enas_bench._variant(base, tmp_path, "cells-l1", 0)
+    assert changed.search is not None and changed.search.decide == "cells"
+    cut = changed.steps[0]
+    assert isinstance(cut, Prune) and cut.macs == 0.4 and cut.criterion == "l1"
+    assert changed.steps[1:] == base.steps[1:]
+
+
+def test_searches_of_all_arms_have_the_same_number_of_evaluations(tmp_path: Path) -> None:
+    base = load(enas_bench.RECIPE)
+    _store(tmp_path, "both", 0, macs=4_000_000, validation=78.0)
+    counts = set()
+    for arm in enas_bench.SEARCHES:
+        if arm != "ratios":  # needs a finished search
+            search = enas_bench._variant(base, tmp_path, arm, 0).search
+            assert search is not None
+            counts.add((search.epochs, search.controller_steps, search.samples, search.finalists))
+    assert len(counts) == 1
+
+
+def test_an_unknown_arm_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="no arm 'beta'; there are both"):
+        run(tmp_path, tmp_path, arms="beta", seeds="0", recipe=enas_bench.RECIPE)
+    with pytest.raises(BadInputError, match="no finished run yet"):
+        write(tmp_path)
