@@ -1,0 +1,103 @@
+"""Combinations of a recipe's parts: which there are, what they share, what is not done again."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from compress import advance, pipeline, recipe, store
+from compress.tasks import birds
+from device.errors import BadInputError
+from scripts import ablation
+from tests.compress import shapes
+
+QUIET = Console(quiet=True)
+SHORT = """
+[[steps]]
+kind = "prune"
+criterion = "l1"
+ratio = 0.5
+[[steps]]
+kind = "finetune"
+epochs = 1
+lr = 0.01
+"""
+
+
+def _loaded(tmp_path: Path, steps: str | None = None) -> recipe.Recipe:
+    path = shapes.write_recipe(tmp_path / "r.toml")
+    text = path.read_text()
+    if steps is not None:
+        path.write_text(text.replace(text[text.index("[[steps]]") : text.index("[gate]")], steps))
+    return recipe.load(str(path))
+
+
+def test_parts_of_the_shipped_combinations() -> None:
+    for name in ("cifar10-vgg16-combined", "cifar10-resnet20-combined"):
+        loaded = recipe.load(name)
+        assert ablation.parts(loaded) == ("prune", "lowrank", "quantize", "distil")
+        cells = [
+            ablation.title(ablation.parts(loaded), on)
+            for on in ablation.combinations(ablation.parts(loaded))
+        ]
+        assert len(set(cells)) == 16
+        assert cells[0] == "baseline" and cells[-1] == "prune+lowrank+quantize+distil"
+
+
+def test_every_combination_trains_as_long() -> None:
+    loaded = recipe.load("cifar10-vgg16-combined")
+    names = ablation.parts(loaded)
+    for on in ablation.combinations(names):
+        made = ablation.variant(loaded, on)
+        tunings = [step for step in made.steps if step.kind == "finetune"]
+        assert [step.epochs for step in tunings] == [10, 30]
+        assert bool(tunings[-1].distil) == ("distil" in on)
+        assert {step.kind for step in made.steps} == {"finetune"} | (on - {"distil"})
+    assert ablation.variant(loaded, frozenset(names)) == loaded
+
+
+def test_what_cannot_be_told_apart_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="two steps are prune"):
+        ablation.parts(_loaded(tmp_path, SHORT + SHORT))
+    tuning = SHORT[SHORT.index('[[steps]]\nkind = "finetune"') :]
+    with pytest.raises(BadInputError, match="no step that could be"):
+        ablation.parts(_loaded(tmp_path, tuning))
+    other = tmp_path / "other.csv"
+    other.write_text("a,b\n1,2\n")
+    with pytest.raises(BadInputError, match="move it away"):
+        ablation.read(other)
+
+
+def test_cells_share_stages_and_finished_rows_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes.make_folder(tmp_path / "shapes")
+    loaded = _loaded(tmp_path, SHORT)
+    task = birds.make(loaded.settings, (tmp_path,), 0)
+    out = tmp_path / "out"
+    rows = ablation.run(loaded, task, 0, out, (0, 1), QUIET)
+    assert [row["cell"] for row in rows] == ["baseline", "prune"]
+    whole, pruned = rows
+    assert int(pruned["macs"]) < int(whole["macs"])
+    assert int(pruned["bytes"]) < int(whole["bytes"])
+    assert int(pruned["zipped"]) < int(pruned["bytes"])
+    with (out / "seed0.csv").open(newline="") as source:
+        assert list(csv.DictReader(source)) == rows
+    # the keys are the pipeline's, so the second cell took the first one's baseline
+    for cell in ("baseline", "prune"):
+        made = ablation.variant(loaded, frozenset({cell} - {"baseline"}))
+        for name, key in ablation.keys(made, task, 0):
+            assert store.Place(out / "seed0" / cell / "stages" / name, key).finished() is not None
+    one, other = (
+        (out / "seed0" / cell / "stages/00-baseline/record.json").read_bytes()
+        for cell in ("baseline", "prune")
+    )
+    assert one == other  # its seconds, too
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(pipeline, "train", never)
+    monkeypatch.setattr(advance, "advance", never)
+    assert ablation.run(loaded, task, 0, out, (0, 1), QUIET) == rows
