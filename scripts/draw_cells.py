@@ -51,7 +51,6 @@ def drawing(architecture: Architecture) -> str:
         ):
             _cell(axes, plan)
             axes.set_title(title, loc="left", fontsize=9, fontweight="bold")
-        figure.tight_layout()
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()
@@ -85,6 +84,7 @@ def _cell(axes: Axes, plan: Plan) -> None:
             fontsize=7,
             ha="center",
             va="center",
+            bbox={"color": "white", "pad": 0.6},
         )
     for state, (x, y) in enumerate(places):
         colour = BEFORE if state < INPUTS else AFTER
@@ -96,6 +96,7 @@ def _cell(axes: Axes, plan: Plan) -> None:
         ink = "white" if whole else INK
         axes.text(x, y, label, ha="center", va="center", fontsize=7, color=ink, zorder=4)
     axes.set_axis_off()
+    axes.set_aspect("equal")  # the arrows bend in the picture's units, labels follow them
     axes.margins(0.08, 0.2)
 
 
