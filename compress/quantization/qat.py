@@ -12,7 +12,7 @@ the training is over, and are given to the exporter: the file has the very scale
 dynamic-int8 has no ranges: weights, and what a layer reads, are rounded with the values at hand.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -74,8 +74,8 @@ def static(net: nn.Module, deployed: OneStep, numbers: Quantize, steps: int) -> 
             for tensor, grid in _grids(int8).items()
             if tensor in inside
         }
-        together = _sharing(int8, stored)
-    matched = dict(_matched(found, {name: value for name, (_, value) in stored.items()}))
+        matched = dict(_matched(found, {name: value for name, (_, value) in stored.items()}))
+        together = _sharing(int8, stored, matched.values())
     if not matched:
         raise FieldwrenError(OTHER_GRAPH)
     groups = sorted({together[name] for names in matched.values() for name in names})
@@ -157,8 +157,11 @@ def _grids(int8: Path) -> dict[str, tuple[float, float]]:
     return found
 
 
-def _sharing(int8: Path, names: dict[str, Any]) -> dict[str, str]:
-    """Tensor → a name that stands for all tensors that must have its scale."""
+def _sharing(int8: Path, names: Iterable[str], equal: Iterable[Sequence[str]]) -> dict[str, str]:
+    """Tensor → a name that stands for all tensors that must have its scale.
+
+    Those are tensors of `equal` value, and what operators keep in one scale.
+    """
     leader = {name: name for name in names}
 
     def find(name: str) -> str:
@@ -166,16 +169,16 @@ def _sharing(int8: Path, names: dict[str, Any]) -> dict[str, str]:
             name = leader[name]
         return name
 
-    for operator in flatbuffer.read(int8):
-        if operator.name in SHARED:
-            first, *others = (
-                name
-                for tensor in operator.flows
-                if (name := tensor.name.removesuffix("_quantized")) in leader
-            )
-            for other in others:
-                leader[find(other)] = find(first)
-    return {name: find(name) for name in names}
+    kept = [
+        [tensor.name.removesuffix("_quantized") for tensor in operator.flows]
+        for operator in flatbuffer.read(int8)
+        if operator.name in SHARED
+    ]
+    for group in (*equal, *kept):
+        members = [name for name in group if name in leader]
+        for other in members[1:]:
+            leader[find(other)] = find(members[0])
+    return {name: find(name) for name in leader}
 
 
 def _matched(
