@@ -177,7 +177,8 @@ class Runner:
     def files(self, net: nn.Module) -> dict[str, float]:
         """Bytes, milliseconds a step and, in int8, scores of the exported parts."""
         assert isinstance(self.task, Stepwise)
-        parts, found = self.task.one_step(net), {}
+        parts = self.task.one_step(net)
+        found: dict[str, float] = {}
         found["step_macs"] = float(
             sum(
                 count.macs(p.net, *(torch.from_numpy(p.examples[0][n]) for n in p.inputs))
@@ -263,7 +264,8 @@ def _append(out: Path, row: dict[str, Any]) -> None:
 @cli.command()
 def table(study: Path, out: Annotated[Path, typer.Option(help="results of run")]) -> None:
     """Print what is done so far as a Markdown table: mean ± standard deviation over seeds."""
-    chosen, of = read(study), defaultdict(list)
+    chosen = read(study)
+    of: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
     for row in _rows(out):
         of[row["method"], row["budget"]].append(row)
     if not of:

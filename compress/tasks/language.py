@@ -122,11 +122,12 @@ class Language:
         """
         table, words = self._settings.model, len(self._corpus.words)
         for size in range(table.size, 0, -1):
-            scaled = {"size": size, "units": [max(1, u * size // table.size) for u in table.units]}
+            units = [max(1, width * size // table.size) for width in table.units]
+            scaled: dict[str, Any] = {**table.model_dump(), "size": size, "units": units}
             with torch.device("meta"):  # to be counted only
-                net = LanguageModel(words, **{**table.model_dump(), **scaled})
+                net = LanguageModel(words, **scaled)
             if sum(parameter.numel() for parameter in net.parameters()) <= parameters:
-                return LanguageModel(words, **{**table.model_dump(), **scaled})
+                return LanguageModel(words, **scaled)
         raise FieldwrenError(f"no network of this vocabulary has only {parameters:,} parameters")
 
     def example(self) -> Tensor:
