@@ -199,11 +199,11 @@ def test_a_search_finds_the_same_though_a_worker_is_killed(
 
 
 def _seeds(root: Path, address: str) -> subprocess.Popen[str]:
-    command = ["run", "seeds.toml", "--data", ".", "--seeds", "0,1", "--ray", address]
+    command = ["run", str(root / "seeds.toml"), "--data", str(root), "--out", str(root / "runs")]
     return subprocess.Popen(
-        [sys.executable, "-m", "compress", *command],
-        cwd=root,
-        env={**os.environ, "COLUMNS": "200", "PYTHONPATH": str(Path(__file__).parents[2])},
+        [sys.executable, "-m", "compress", *command, "--seeds", "0,1", "--ray", address],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "COLUMNS": "200"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -217,7 +217,7 @@ def test_several_seeds_go_on_after_the_driver_was_killed(
 
     address = ray.get_runtime_context().gcs_address
     killed = _seeds(root, address)
-    stages = root / "runs" / "shapes-seed0" / "stages"
+    stages = root / "runs" / "seed0" / "stages"
     while not (stages / "00-baseline" / store.KEY).exists() and killed.poll() is None:
         time.sleep(0.05)
     assert killed.poll() is None, killed.communicate()
@@ -229,10 +229,10 @@ def test_several_seeds_go_on_after_the_driver_was_killed(
     assert "seeds 0, 1: mean ± standard deviation" in told
 
     runs = root / "runs"
-    summary = seeds.Summary.model_validate_json((runs / "shapes-seeds.json").read_text())
+    summary = seeds.Summary.model_validate_json((runs / "seeds.json").read_text())
     assert summary.seeds == (0, 1)
     tops = summary.rows[0]
-    reports = [json.loads((runs / f"shapes-seed{n}" / "report.json").read_text()) for n in (0, 1)]
+    reports = [json.loads((runs / f"seed{n}" / "report.json").read_text()) for n in (0, 1)]
     assert tops.name == "top1 (validation, TFLite)"
     assert tops.compressed == tuple(r["result"]["quality"]["scores"]["top1"] for r in reports)
     mean = fmean(b - a for a, b in zip(tops.baseline, tops.compressed, strict=True))
@@ -244,9 +244,7 @@ def test_several_seeds_go_on_after_the_driver_was_killed(
     torch.manual_seed(1)
     net = task.build()
     train.fit(task, net, loaded.baseline, seed=1, checkpoint=tmp_path / "x.pt", label="here")
-    trained = torch.load(
-        runs / "shapes-seed1" / "stages" / "00-baseline" / store.STATE, weights_only=True
-    )
+    trained = torch.load(runs / "seed1" / "stages" / "00-baseline" / store.STATE, weights_only=True)
     assert all(torch.equal(value, trained[name]) for name, value in net.state_dict().items())
 
 
