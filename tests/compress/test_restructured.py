@@ -152,24 +152,24 @@ def test_a_share_of_the_cost_is_met_with_the_largest_ranks() -> None:
         assert base.cost(base.hollow(form, conv, more), x.shape)[0] > 0.5 * whole
 
 
-def test_ranks_by_time_are_the_largest_that_keep_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Real conversions and runs; only how long they took is made up, in proportion to the work."""
-    conv, x = nn.Conv2d(16, 16, 3, padding=1), torch.randn(1, 16, 8, 8)
-    whole = base.cost(conv, x.shape)[0]
-    asked = []
+def test_the_largest_within_a_budget_is_found_by_bisection() -> None:
+    line = [(rank,) for rank in range(1, 40)]
+    for most in (0, 1, 17, 39):
+        asked: list[base.Ranks] = []
 
-    def by_work(one: latency.Timed, other: latency.Timed) -> float:
-        assert one.seconds() > 0 and other.seconds() > 0
-        cost = base.cost(one.layer, x.shape)[0] / base.cost(other.layer, x.shape)[0]
-        asked.append(cost)
-        return cost
+        def within(ranks: base.Ranks, most: int = most, asked: list[base.Ranks] = asked) -> bool:
+            asked.append(ranks)
+            return ranks[0] <= most
 
-    monkeypatch.setattr(latency, "ratio", by_work)
-    step = _step(form="channel", rank="latency", share=0.6, round_to=4)
-    ranks = choose.ranks(FORMS["channel"], conv, x, step)
-    assert ranks == (8,)
-    assert 1 <= len(asked) <= 3
-    assert base.cost(base.hollow(FORMS["channel"], conv, ranks), x.shape)[0] <= 0.6 * whole
+        assert choose.largest(line, within) == ((most,) if most else None)
+        assert len(asked) <= 6  # a conversion and a measurement each
+
+
+def test_ranks_by_measured_time() -> None:
+    """At rank 32 there is .56 of the work, at 64 more than in the convolution itself."""
+    conv, x = nn.Conv2d(64, 64, 3, padding=1), torch.randn(1, 64, 16, 16)
+    step = _step(form="channel", rank="latency", share=0.95, round_to=32)
+    assert choose.ranks(FORMS["channel"], conv, x, step) == (32,)
 
 
 def test_a_rule_and_its_number_belong_together() -> None:
