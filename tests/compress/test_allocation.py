@@ -59,7 +59,7 @@ def test_a_ratio_is_a_budget_in_channels(task: Birds, net: nn.Module, scope: str
 def test_bytes_of_the_file_are_met_from_below(task: Birds, net: nn.Module) -> None:
     budget = 150_000
     decision = _decide(task, net, bytes=budget)
-    assert 0.85 * budget < decision.spent.measured <= budget < decision.spent.whole
+    assert 0.6 * budget < decision.spent.measured <= budget < decision.spent.whole
 
 
 def test_milliseconds_are_of_this_machine(task: Birds, net: nn.Module) -> None:
