@@ -326,7 +326,7 @@ def test_gates_need_one_target(root: Path, tmp_path: Path) -> None:
     text = (root / "gates.toml").read_text()
     path = tmp_path / "wrong.toml"
     path.write_text(text.replace("ratio = 0.5", "ratio = 0.5\nmacs = 0.5"))
-    with pytest.raises(BadInputError, match="either ratio or macs"):
+    with pytest.raises(BadInputError, match="exactly one of ratio, macs"):
         recipe.load(str(path))
 
 
