@@ -39,7 +39,7 @@ def test_every_shipped_recipe_loads_by_its_bare_name(name: str) -> None:
         ("lr = 0.05", "learning_rate = 0.05", "baseline"),
         ("batch = 8", "batch = 0", "data.batch"),
         ("macs = 0.5", "macs = 1.5", "steps.0.prune.macs"),
-        ("macs = 0.5", "macs = 0.5\nratio = 0.5", "either ratio or macs"),
+        ("macs = 0.5", "macs = 0.5\nratio = 0.5", "exactly one of ratio, macs"),
         ('criterion = "l1"', 'criterion = "l7"', "no criterion 'l7'"),
         ('kind = "prune"', 'kind = "prun"', "steps.0"),
         ('task = "birds"', 'task = "fish"', "task: no task 'fish'"),
