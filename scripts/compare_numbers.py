@@ -20,25 +20,24 @@ import os
 import subprocess
 import sys
 import time as clock
-import tomllib
 import zlib
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
 from compress import advance, recipe, store, tasks
 from compress.pack import Packed, pack
-from compress.steps import Change, Quantize
+from compress.steps import Quantize
 from compress.task import Task
 from device import bundle, errors, files
 from device.manifest import Frozen
+from scripts import studies
 
-STEP: TypeAdapter[Change] = TypeAdapter(Annotated[Change, Field(discriminator="kind")])
 ROWS, TIMES = "rows.csv", "times.csv"
 COLUMNS = (
     "cell",
@@ -85,14 +84,6 @@ class Row(Frozen):
     seconds: float
 
 
-def read(path: Path) -> Study:
-    """BadInputError: no such file, or not a study."""
-    try:
-        return Study.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
-        raise errors.BadInputError(f"{path}: not a study: {error}") from error
-
-
 @cli.command()
 def run(
     study: Path,
@@ -104,7 +95,7 @@ def run(
     only: Annotated[str | None, typer.Option(help="one cell")] = None,
 ) -> None:
     """Do the cells that are not done yet."""
-    chosen = read(study)
+    chosen = studies.read(study, Study)
     loaded = recipe.load(chosen.recipe)
     plugin = tasks.plugin(loaded.task, recipe.find(chosen.recipe))
     task: Task = plugin.make(loaded.settings, (data,), seed)
@@ -120,7 +111,7 @@ def run(
         started = clock.perf_counter()
         other, numbers, key, coded = copy.deepcopy(net), cell.steps[-1], parent, None
         for index, table in enumerate(cell.steps[:-1]):
-            step = STEP.validate_python(table)
+            step = studies.STEP.validate_python(table)
             key = advance.key(step, key)
             record = advance.advance(
                 store.Place(out / "stages" / cell.name / f"{index}-{advance.kind(step)}", key),
@@ -208,7 +199,7 @@ def time(
     threads: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
     """Time all finished bundles in turns, on every runtime."""
-    order = [cell.name for cell in read(study).cell]
+    order = [cell.name for cell in studies.read(study, Study).cell]
     bundles = [
         out / "bundles" / row.cell for row in sorted(rows(out), key=lambda r: order.index(r.cell))
     ]
@@ -245,7 +236,7 @@ def time(
 @cli.command()
 def table(study: Path, out: Annotated[Path, typer.Option(help="results of run and time")]) -> None:
     """Print what is done so far as Markdown tables."""
-    order = [cell.name for cell in read(study).cell]
+    order = [cell.name for cell in studies.read(study, Study).cell]
     found = sorted(rows(out), key=lambda r: order.index(r.cell))
     if not found:
         raise errors.BadInputError(f"{out}: no finished cell: run the study first")

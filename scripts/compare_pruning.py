@@ -16,7 +16,6 @@ same networks on the test split.
 import copy
 import re
 import sys
-import tomllib
 from collections import defaultdict
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import torch
 import typer
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
@@ -35,9 +34,8 @@ from compress.steps import Budget, Change, Finetune, Schedule
 from compress.task import Task
 from device import errors, files
 from device.manifest import Frozen
-from scripts import rivals
+from scripts import rivals, studies
 
-STEP: TypeAdapter[Change] = TypeAdapter(Annotated[Change, Field(discriminator="kind")])
 COLUMNS = (
     "method",
     "of",
@@ -92,14 +90,6 @@ class Row(Frozen):
     seconds: float
 
 
-def read(path: Path) -> Study:
-    """BadInputError: no such file, or not a study."""
-    try:
-        return Study.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
-        raise errors.BadInputError(f"{path}: not a study: {error}") from error
-
-
 @cli.command()
 def run(
     study: Path,
@@ -111,7 +101,7 @@ def run(
 ) -> None:
     """Do the cells that are not done yet."""
     rivals.register()
-    chosen, (index, parts) = read(study), map(int, part.split("/"))
+    chosen = studies.read(study, Study)
     cells = [
         (seed, method, budget)
         for seed in chosen.seeds
@@ -119,10 +109,10 @@ def run(
         for budget in chosen.budgets
         if seed in (method.seeds or chosen.seeds) and budget in (method.budgets or chosen.budgets)
     ]
+    mine = studies.share(cells, part)
     for seed in chosen.seeds:
-        mine = [c for i, c in enumerate(cells) if c[0] == seed and parts and i % parts == index]
-        todo = [c for c in mine if not _row(out, c[1], c[2], seed).exists()]
-        if todo or not parts:
+        todo = [c for c in mine if c[0] == seed and not _row(out, c[1], c[2], seed).exists()]
+        if todo or not mine:  # a part without cells makes the baselines
             runner = Runner(chosen, data, out, seed)
             for _, method, budget in todo:
                 runner.cell(method, budget)
@@ -210,7 +200,9 @@ def _step(table: dict[str, Any], budget: float) -> Change:
     kind = next(
         k for k in get_args(Change) if table["kind"] in get_args(k.model_fields["kind"].annotation)
     )
-    return STEP.validate_python({**table, "macs": budget} if issubclass(kind, Budget) else table)
+    return studies.STEP.validate_python(
+        {**table, "macs": budget} if issubclass(kind, Budget) else table
+    )
 
 
 def _cell(method: Method, budget: float, seed: int) -> str:
@@ -224,7 +216,7 @@ def _row(out: Path, method: Method, budget: float, seed: int) -> Path:
 @cli.command()
 def table(study: Path, out: Annotated[Path, typer.Option(help="results of run")]) -> None:
     """Print what is done so far as a Markdown table: mean ± standard deviation over seeds."""
-    chosen = read(study)
+    chosen = studies.read(study, Study)
     rows = [
         Row.model_validate_json(path.read_bytes()) for path in sorted((out / "rows").glob("*.json"))
     ]

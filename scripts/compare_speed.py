@@ -28,7 +28,7 @@ from compress.task import Task
 from device import errors
 from device.machine import machine
 from device.runtime import Runtime
-from scripts import compare_pruning, rivals
+from scripts import compare_pruning, rivals, studies
 
 HEAD = "| network | M MACs | float32, kB | faster | int8, kB | faster |\n|---|---|---|---|---|---|"
 ROUNDS, BLOCK, WARM_UP = 15, 20, 20
@@ -88,7 +88,7 @@ def main(
 ) -> None:
     """Export, time in turns, print a Markdown table."""
     rivals.register()
-    chosen = compare_pruning.read(study)
+    chosen = studies.read(study, compare_pruning.Study)
     runner = compare_pruning.Runner(chosen, data, out, chosen.seeds[0])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -20,7 +20,6 @@ import json
 import re
 import sys
 import tempfile
-import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +28,7 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 
 import torch
 import typer
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
@@ -41,8 +40,8 @@ from compress.steps import Change, Quantize, Schedule
 from compress.task import OneStep, Quality, Task
 from device import errors
 from device.manifest import Frozen
+from scripts import studies
 
-STEP: TypeAdapter[Change] = TypeAdapter(Annotated[Change, Field(discriminator="kind")])
 BUDGET = "budget"  # in a step's table: the cell's share of parameters
 ROWS = "rows.csv"
 COLUMNS = ("method", "budget", "seed", "parameters", "share", "paper_share", "recurrent_share")
@@ -96,14 +95,6 @@ class Study(Frozen):
     method: tuple[Method, ...]
 
 
-def read(path: Path) -> Study:
-    """BadInputError: no such file, or not a study."""
-    try:
-        return Study.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
-        raise errors.BadInputError(f"{path}: not a study: {error}") from error
-
-
 @cli.command()
 def run(
     study: Path,
@@ -114,17 +105,19 @@ def run(
     ] = "0/1",
 ) -> None:
     """Do the cells that are not done yet."""
-    chosen, (index, parts) = read(study), map(int, part.split("/"))
+    chosen = studies.read(study, Study)
     cells = [
         (seed, method, budget)
         for seed in chosen.seeds
         for method in (Method(name="baseline", steps=(), budgets=(1.0,)), *chosen.method)
         for budget in method.budgets or chosen.budgets
     ]
+    mine = studies.share(cells, part)
     for seed in chosen.seeds:
-        mine = [c for i, c in enumerate(cells) if c[0] == seed and parts and i % parts == index]
-        todo = [c for c in mine if (c[1].name, f"{c[2]:g}", str(seed)) not in _done(out)]
-        if todo or not parts:
+        done = _done(out)
+        own = [c for c in mine if c[0] == seed]
+        todo = [c for c in own if (c[1].name, f"{c[2]:g}", str(seed)) not in done]
+        if todo or not mine:  # a part without cells makes the baselines
             runner = Runner(chosen, study.parent, data, out, seed)
             for _, method, budget in todo:
                 _append(out, runner.cell(method, budget))
@@ -212,7 +205,7 @@ class Runner:
             net = self.task.smaller(int(budget * count.parameters(self.baseline)))
         before: dict[str, float] = {}
         for number, table in enumerate(method.steps):
-            step = STEP.validate_python(
+            step = studies.STEP.validate_python(
                 {name: budget if value == BUDGET else value for name, value in table.items()}
             )
             key = advance.key(step, key)
@@ -264,7 +257,7 @@ def _append(out: Path, row: dict[str, Any]) -> None:
 @cli.command()
 def table(study: Path, out: Annotated[Path, typer.Option(help="results of run")]) -> None:
     """Print what is done so far as a Markdown table: mean ± standard deviation over seeds."""
-    chosen = read(study)
+    chosen = studies.read(study, Study)
     of: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
     for row in _rows(out):
         of[row["method"], row["budget"]].append(row)

@@ -10,7 +10,7 @@ import torch
 
 from compress import store
 from device.errors import BadInputError
-from scripts import compare_numbers
+from scripts import compare_numbers, studies
 from tests.compress import shapes
 
 STUDY = """
@@ -70,7 +70,7 @@ def test_a_study_is_run_once_timed_and_printed(
 def test_what_is_no_study_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text('recipe = "a"\ncell = [{name = "a", steps = []}]')
     with pytest.raises(BadInputError, match="not a study"):
-        compare_numbers.read(tmp_path / "x.toml")
+        studies.read(tmp_path / "x.toml", compare_numbers.Study)
     with pytest.raises(BadInputError, match="run the study first"):
         (tmp_path / "y.toml").write_text('recipe = "a"\ncell = []')
         compare_numbers.table(tmp_path / "y.toml", tmp_path)

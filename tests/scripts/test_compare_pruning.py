@@ -6,6 +6,7 @@ import pytest
 
 from device.errors import BadInputError
 from scripts import compare_pruning as compare
+from scripts import studies
 from tests.compress import shapes
 
 STUDY = """
@@ -78,4 +79,4 @@ def test_says_what_is_wrong_with_a_study(tmp_path: Path) -> None:
     broken = tmp_path / "broken.toml"
     broken.write_text('recipe = "shapes"\n')
     with pytest.raises(BadInputError, match="seeds"):
-        compare.read(broken)
+        studies.read(broken, compare.Study)

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from compress import count, recipe
 from compress.steps import Step
 from device.errors import BadInputError
-from scripts import rnn_bench
+from scripts import rnn_bench, studies
 from tests.compress.rnn import texts
 
 STUDIES = Path(__file__).parents[2] / "benchmarks" / "studies"
@@ -55,7 +55,7 @@ steps = [{ kind = "rnn-svd", energy = 1.0 }]
 
 @pytest.mark.parametrize("name", ["language", "dtln"])
 def test_shipped_studies_and_their_recipes_are_valid(name: str) -> None:
-    study = rnn_bench.read(STUDIES / f"{name}.toml")
+    study = studies.read(STUDIES / f"{name}.toml", rnn_bench.Study)
     assert recipe.load(str(STUDIES / study.recipe)).task == name
     for method in study.method:
         assert method.steps
@@ -67,7 +67,7 @@ def test_shipped_studies_and_their_recipes_are_valid(name: str) -> None:
 def test_cells_start_from_one_baseline_and_meet_their_size(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(RECIPE)
     (tmp_path / "study.toml").write_text(STUDY)
-    study = rnn_bench.read(tmp_path / "study.toml")
+    study = studies.read(tmp_path / "study.toml", rnn_bench.Study)
     runner = rnn_bench.Runner(study, tmp_path, texts.write(tmp_path / "text"), tmp_path / "out", 0)
     whole = count.parameters(runner.baseline)
     for method in study.method:
@@ -99,4 +99,4 @@ def test_a_finished_row_is_known_and_tabled(
 def test_what_is_no_study_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text("seeds = 3")
     with pytest.raises(BadInputError, match="not a study"):
-        rnn_bench.read(tmp_path / "x.toml")
+        studies.read(tmp_path / "x.toml", rnn_bench.Study)
