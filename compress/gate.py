@@ -12,6 +12,7 @@ recurrent matrices; the reasons for the choices made here stand in compress/infc
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
@@ -39,7 +40,7 @@ def settled(values: Tensor, target: int) -> int:
     return min(shut, len(values) - target) + min(opened, target)
 
 
-class Gate(nn.Module):
+class Gate(nn.Module, ABC):
     """One gate of n entries, its head and what it remembers of influence and of itself.
 
     Args:
@@ -75,9 +76,9 @@ class Gate(nn.Module):
         """λ·(mean(E) − T/|C|)²."""
         return self.weight * (self.value(beta).mean() - self.kept / self.size) ** 2
 
+    @abstractmethod
     def observe(self) -> None:
         """Take the influence from the gradients there are, by `listen`."""
-        raise NotImplementedError
 
     def listen(self, found: Tensor) -> None:
         """Let one batch's influence [n], 1 on the mean, into the moving average."""

@@ -14,11 +14,9 @@ has not changed.
 import torch
 from torch import Tensor, nn
 
-from compress.criteria import permutation
+from compress.criteria import permutation, permutation_shuffles
 from compress.criteria.base import Group, Statistics
-from compress.criteria.filters import kernel, maps, respond, rows, weight
 from compress.criteria.members import TINY
-from compress.criteria.permutation_shuffles import SHUFFLES
 from compress.statistics import Calibration
 
 
@@ -33,12 +31,8 @@ def gather(calibration: Calibration, seed: int) -> dict[nn.Module, Tensor]:
 
     def measure(layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """Σ Y Y', Σ Y², Σ Y'² [draws, 3, out]."""
-        W = rows(layer, kernel(layer))
-        Y = maps(layer, respond(layer, x, weight(layer, W))).double()
         found = []
-        for draw in range(SHUFFLES):
-            changed = permutation.shuffled(W, permutation.generator(names[layer], seed, draw))
-            other = maps(layer, respond(layer, x, weight(layer, changed))).double()
+        for Y, other in permutation_shuffles.pairs(layer, x, names[layer], seed):
             products = (Y * other, Y.square(), other.square())
             found.append(torch.stack([product.sum((0, 2)) for product in products]))
         return torch.stack(found)

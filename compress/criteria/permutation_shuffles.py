@@ -6,10 +6,13 @@
 the expectation (benchmarks/permutation.md). [C] SHUFFLES = 8.
 """
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
 from compress.criteria import permutation
 from compress.criteria.base import Group, Statistics
+from compress.criteria.filters import kernel, maps, respond, rows, weight
 from compress.statistics import Calibration
 
 SHUFFLES = 8
@@ -23,3 +26,13 @@ def score(group: Group, statistics: Statistics) -> Tensor:
 def gather(calibration: Calibration, seed: int) -> dict[nn.Module, Tensor]:
     """D [out] of every layer, float64."""
     return permutation.changes(calibration, seed, permutation.shuffled, SHUFFLES)
+
+
+def pairs(layer: nn.Module, x: Tensor, name: str, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Y and Y' [examples, out, positions] of every draw, without bias, float64: for measures of
+    change that do not follow from Y − Y' alone."""
+    W = rows(layer, kernel(layer))
+    Y = maps(layer, respond(layer, x, weight(layer, W))).double()
+    for draw in range(SHUFFLES):
+        changed = permutation.shuffled(W, permutation.generator(name, seed, draw))
+        yield Y, maps(layer, respond(layer, x, weight(layer, changed))).double()

@@ -16,11 +16,9 @@ and of one position nothing but the means is left. A map that is zero throughout
 import torch
 from torch import Tensor, nn
 
-from compress.criteria import permutation
+from compress.criteria import permutation, permutation_shuffles
 from compress.criteria.base import Group, Statistics
-from compress.criteria.filters import kernel, maps, respond, rows, weight
 from compress.criteria.members import TINY
-from compress.criteria.permutation_shuffles import SHUFFLES
 from compress.statistics import Calibration
 
 
@@ -34,14 +32,8 @@ def gather(calibration: Calibration, seed: int) -> dict[nn.Module, Tensor]:
     names = calibration.layers()
 
     def measure(layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        W = rows(layer, kernel(layer))
-        Y = maps(layer, respond(layer, x, weight(layer, W))).double()
-        D = torch.zeros(len(W), dtype=torch.float64, device=x.device)
-        for draw in range(SHUFFLES):
-            changed = permutation.shuffled(W, permutation.generator(names[layer], seed, draw))
-            other = maps(layer, respond(layer, x, weight(layer, changed))).double()
-            D += (1 - similarity(Y, other)).sum(0)
-        return D / SHUFFLES
+        draws = permutation_shuffles.pairs(layer, x, names[layer], seed)
+        return torch.stack([(1 - similarity(Y, other)).sum(0) for Y, other in draws]).mean(0)
 
     return calibration.forward(measure)
 
