@@ -10,7 +10,7 @@ a    a² = Σs² / (Σn² · 10^(SNR/10)): the wanted signal-to-noise ratio, exa
 g    brings s + a·n to the wanted level; what leaves −1…1 then is clipped in x, not in y
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +72,14 @@ class Mixer:
         self._taps = int(ROOM_SECONDS * rate)
         self._rooms = [room[: self._taps] for room in rooms]
         self.length = int(config.seconds * rate)
+
+    def epoch(
+        self, epoch: int, seed: int, steps: int, examples: int
+    ) -> Iterator[tuple[Batch, Batch]]:
+        """So many batches, the same for the same epoch and seed."""
+        random = np.random.default_rng([seed, epoch])
+        for _ in range(steps):
+            yield self.batch(random, examples)
 
     def batch(self, random: np.random.Generator, examples: int) -> tuple[Batch, Batch]:
         """`examples` mixtures and their targets, [example, time] each."""

@@ -103,9 +103,8 @@ class Dtln:
 
     def batches(self, epoch: int, seed: int) -> Iterator[Batch]:
         """(noisy, target) [example, time]; new mixtures every epoch."""
-        random = np.random.default_rng([seed, epoch])
-        for _ in range(self.steps()):
-            noisy, target = self._mixer.batch(random, self._settings.batches.size)
+        size = self._settings.batches.size
+        for noisy, target in self._mixer.epoch(epoch, seed, self.steps(), size):
             yield torch.from_numpy(noisy), torch.from_numpy(target)
 
     def loss(self, net: nn.Module, batch: Batch, teacher: nn.Module | None) -> Tensor:

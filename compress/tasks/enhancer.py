@@ -10,18 +10,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from compress import mask_networks, speech, speech_metrics
+from compress import mask_networks, spectra, speech, speech_metrics
 from compress.distillation import enhancement
 from compress.mask_networks import Network, Tcn
 from compress.mixing import Mixer, Mixing
-from compress.spectra import (
-    BEST_DB,
-    FrontEnd,
-    cirm_distance,
-    compressed_distance,
-    ideal_mask,
-    si_sdr,
-)
 from compress.speech_sets import Score, Sources, SpeechSets, own
 from compress.task import Batch, Deployed, Quality
 from device.enhancer import StreamEnhancer
@@ -85,7 +77,7 @@ class Enhancer:
         self._settings = settings
         self._sets = SpeechSets(own(settings.data, folders[0]), settings.score, folders)
         self._front = mask_networks.front_end(settings.model, settings.data.rate)
-        self._end = FrontEnd(self._front)
+        self._end = spectra.FrontEnd(self._front)
         self._noisy: dict[str, dict[str, float]] = {}  # split → scores of the input as it is
 
     def data(self) -> Data:
@@ -112,9 +104,8 @@ class Enhancer:
 
     def batches(self, epoch: int, seed: int) -> Iterator[Batch]:
         """(noisy, target) [example, time]; new mixtures every epoch."""
-        random = np.random.default_rng([seed, epoch])
-        for _ in range(self.steps()):
-            noisy, target = self._mixer.batch(random, self._settings.batches.size)
+        size = self._settings.batches.size
+        for noisy, target in self._mixer.epoch(epoch, seed, self.steps(), size):
             yield torch.from_numpy(noisy), torch.from_numpy(target)
 
     def loss(self, net: nn.Module, batch: Batch, teacher: nn.Module | None) -> Tensor:
@@ -132,9 +123,9 @@ class Enhancer:
         if self._settings.loss.target == "sound":
             return self._sound_loss(net, noisy, spectrum, target, wanted)
         mask = net(self._end.feature(spectrum))
-        loss = cirm_distance(mask, ideal_mask(spectrum, self._end.analyse(target)))
+        loss = spectra.cirm_distance(mask, spectra.ideal_mask(spectrum, self._end.analyse(target)))
         if wanted is not None:
-            loss = loss + cirm_distance(mask, ideal_mask(spectrum, wanted))
+            loss = loss + spectra.cirm_distance(mask, spectra.ideal_mask(spectrum, wanted))
         return loss
 
     def _sound_loss(
@@ -148,10 +139,10 @@ class Enhancer:
         masked, sound = self._enhanced(net, spectrum, noisy.shape[1])
         masked = masked / level[..., None]
         loss = _shortfall(sound, target)
-        distance = compressed_distance(masked, self._end.analyse(target / level))
+        distance = spectra.compressed_distance(masked, self._end.analyse(target / level))
         loss = loss + self._settings.loss.spectrum * distance
         if wanted is not None:
-            distance = compressed_distance(masked, wanted / level[..., None])
+            distance = spectra.compressed_distance(masked, wanted / level[..., None])
             loss = loss + self._settings.loss.teacher * distance
         return loss
 
@@ -283,7 +274,7 @@ def _shortfall(sound: Tensor, target: Tensor) -> Tensor:
     spoken = target.square().mean(1) > SILENT
     if not spoken.any():
         return sound.sum() * 0
-    return -si_sdr(sound[spoken], target[spoken]).clamp_max(BEST_DB).mean()
+    return -spectra.si_sdr(sound[spoken], target[spoken]).clamp_max(spectra.BEST_DB).mean()
 
 
 def _made_up(rate: int) -> speech.Samples:
