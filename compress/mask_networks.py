@@ -9,6 +9,7 @@ from models.fullsubnet import FullSubNet
 from models.fullsubnet_fast import FastFullSubNet
 from models.masks import MaskNet
 from models.tcn import TCN
+from models.tcn_bands import BandTCN
 from models.tcn_hybrid import TCNHybrid
 
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
@@ -23,6 +24,7 @@ class Front(Frozen):
     feature: Literal["compressed_magnitude", "compressed_complex"] = "compressed_magnitude"
     exponent: float = Field(0.3, gt=0, le=1)
     mask: Literal["magnitude", "complex"] = "magnitude"
+    lookahead: int = Field(0, ge=0, description="frames heard before a frame's mask is given")
 
     @model_validator(mode="after")
     def _windows_add_up(self) -> "Front":
@@ -53,6 +55,34 @@ class Tcn(Front):
             residual=self.residual,
             hidden=self.hidden,
             dilations=self.dilations,
+            lookahead=self.lookahead,
+        )
+
+
+class Bands(Front):
+    """Causal TCN shared by the bands of the spectrum, with a narrow full-band path."""
+
+    kind: Literal["band-tcn"]
+    n_fft: Literal[512] = 512
+    feature: Literal["compressed_magnitude"] = "compressed_magnitude"
+    mask: Literal["magnitude"] = "magnitude"
+    channels: int = Field(32, gt=0, multiple_of=2, description="of a band")
+    hidden: int = Field(64, gt=0, description="channels inside a block")
+    taken: int = Field(8, gt=0, description="values of a band that the full-band path reads")
+    mixed: int = Field(64, gt=0, description="units of that path")
+    dilations: Widths = (1, 2, 4, 8, 16)
+    memory: int = Field(MEMORY, gt=0, description="frames that the input's mean level is of")
+
+    def build(self, rate: int) -> MaskNet:
+        """A fresh network."""
+        return BandTCN(
+            channels=self.channels,
+            hidden=self.hidden,
+            taken=self.taken,
+            mixed=self.mixed,
+            dilations=self.dilations,
+            lookahead=self.lookahead,
+            memory=self.memory,
         )
 
 
@@ -149,13 +179,16 @@ def _kind(value: Any) -> str:
 
 Network = Annotated[
     Annotated[Tcn, Tag("tcn")]
+    | Annotated[Bands, Tag("band-tcn")]
     | Annotated[Published, Tag("fullsubnet")]
     | Annotated[Fast, Tag("fast-fullsubnet")]
     | Annotated[Hybrid, Tag("tcn-hybrid")],
     Discriminator(
         _kind,
         custom_error_type="kind",
-        custom_error_message="no such kind; there are tcn, fullsubnet, fast-fullsubnet, tcn-hybrid",
+        custom_error_message=(
+            "no such kind; there are tcn, band-tcn, fullsubnet, fast-fullsubnet, tcn-hybrid"
+        ),
     ),
 ]
 
@@ -169,5 +202,5 @@ def front_end(network: Network, rate: int) -> SpectrumInput:
         feature=network.feature,
         exponent=network.exponent,
         mask=network.mask,
-        lookahead=network.lookahead if isinstance(network, SubBands) else 0,
+        lookahead=network.lookahead,
     )

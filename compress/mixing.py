@@ -37,6 +37,9 @@ class Mixing(Frozen):
     """How training mixtures vary."""
 
     seconds: float = Field(3.0, gt=0, description="length of one example")
+    remixes: int = Field(
+        1, ge=1, description="batches in a row of the same voices and noises, in new pairs and levels"
+    )
     snr_db: Range = (-5.0, 15.0)
     level_dbfs: Range = Field((-45.0, -10.0), description="RMS level of the mixture")
     speed: Range = Field((0.88, 1.14), description="playing speed of the speech: pitch and tempo")
@@ -78,11 +81,28 @@ class Mixer:
     ) -> Iterator[tuple[Batch, Batch]]:
         """So many batches, the same for the same epoch and seed."""
         random = np.random.default_rng([seed, epoch])
-        for _ in range(steps):
-            yield self.batch(random, examples)
+        for step in range(steps):
+            if step % self._config.remixes == 0:
+                target, noise = self._sounds(random, examples)
+            yield self._mixed(random, target, np.roll(noise, step % self._config.remixes, 0))
 
     def batch(self, random: np.random.Generator, examples: int) -> tuple[Batch, Batch]:
         """`examples` mixtures and their targets, [example, time] each."""
+        return self._mixed(random, *self._sounds(random, examples))
+
+    def _mixed(
+        self, random: np.random.Generator, target: Batch, noise: Batch
+    ) -> tuple[Batch, Batch]:
+        examples = len(target)
+        return mix(
+            target,
+            noise,
+            random.uniform(*self._config.snr_db, examples),
+            random.uniform(*self._config.level_dbfs, examples),
+        )
+
+    def _sounds(self, random: np.random.Generator, examples: int) -> tuple[Batch, Batch]:
+        """Voices in their rooms and noises, [example, time] each."""
         config = self._config
         speech = np.stack([self._voice(random) for _ in range(examples)])
         noise = np.stack([self._noises(random) for _ in range(examples)])
@@ -101,12 +121,7 @@ class Mixer:
         target = np.fft.irfft(spectrum, size)[:, : self.length].astype(np.float32)
         spectrum = np.fft.rfft(noise, size) * (limit * self._colour(random, examples, bins))
         noise = np.fft.irfft(spectrum, size)[:, : self.length].astype(np.float32)
-        return mix(
-            target,
-            noise,
-            random.uniform(*config.snr_db, examples),
-            random.uniform(*config.level_dbfs, examples),
-        )
+        return target, noise
 
     def _voice(self, random: np.random.Generator) -> Samples:
         """Speech of one speaker, utterance after utterance until the example is full."""

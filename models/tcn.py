@@ -1,7 +1,8 @@
 """Causal temporal convolutional network that predicts a spectral mask, one frame at a time.
 
 After Conv-TasNet's separator (Luo & Mesgarani 2019, arXiv:1809.07454), on STFT frames and with
-nothing that looks ahead:
+nothing that looks ahead but, where asked for, `lookahead` whole frames: the mask of frame t then is
+that of the sums at t + lookahead.
 
     x_t                                  feature of frame t             [input]
     y   = norm(W_in x)                                                  [residual]
@@ -64,6 +65,7 @@ class TCN(MaskNet):
         residual: channels between blocks.
         hidden: channels inside a block.
         dilations: one block each, in frames.
+        lookahead: frames.
     """
 
     def __init__(
@@ -74,9 +76,10 @@ class TCN(MaskNet):
         residual: int = 160,
         hidden: int = 320,
         dilations: Sequence[int] = (1, 2, 4, 8, 16) * 2,
+        lookahead: int = 0,
     ) -> None:
         super().__init__()
-        self.mask = mask
+        self.mask, self.lookahead = mask, lookahead
         self.enter = nn.Conv1d(inputs, residual, 1, bias=False)
         self.enter_norm = nn.BatchNorm1d(residual)
         self.blocks = nn.Sequential(*(Block(residual, hidden, d) for d in dilations))
@@ -105,7 +108,8 @@ class TCN(MaskNet):
 
     def forward(self, x: Tensor) -> Tensor:
         """Feature [batch, inputs, time] → mask [batch, outputs, time]."""
-        return bounded(self.leave(self.blocks(self.enter_norm(self.enter(x)))), self.mask)
+        y = self.blocks(self.enter_norm(self.enter(F.pad(x, (0, self.lookahead)))))
+        return bounded(self.leave(y[..., self.lookahead :]), self.mask)
 
 
 class Stream(StreamNet):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from compress import mask_networks, spectra, speech, speech_metrics
 from compress.distillation import enhancement
+from compress.mask_loss import Images
 from compress.mask_networks import Network, Tcn
 from compress.mixing import Mixer, Mixing
 from compress.speech_sets import Score, Sources, SpeechSets, own
@@ -31,9 +32,10 @@ WARM_UP = 70  # frames before the first of them, so that the rings are filled
 
 class Loss(Frozen):
     """[loss]: "sound" is SI-SDR and what one unit of compressed-spectrum distance is worth in dB;
+    "frames" is the same with SI-SDR over STFT frames, in half the time, for magnitude masks;
     "cirm" is the squared distance of complex masks, FullSubNet's own, and has no weights."""
 
-    target: Literal["sound", "cirm"] = "sound"
+    target: Literal["sound", "frames", "cirm"] = "sound"
     spectrum: float = Field(20.0, ge=0, description="towards the clean speech")
     teacher: float = Field(20.0, ge=0, description="towards the teacher, when distilling")
 
@@ -56,9 +58,10 @@ class Settings(Frozen):
     score: Score = Score()
 
     @model_validator(mode="after")
-    def _cirm_is_complex(self) -> "Settings":
-        if self.loss.target == "cirm" and self.model.mask != "complex":
-            raise ValueError('loss.target "cirm" needs model.mask "complex"')
+    def _loss_fits_mask(self) -> "Settings":
+        for target, mask in (("cirm", "complex"), ("frames", "magnitude")):
+            if self.loss.target == target and self.model.mask != mask:
+                raise ValueError(f'loss.target "{target}" needs model.mask "{mask}"')
         return self
 
 
@@ -112,6 +115,8 @@ class Enhancer:
         """What [loss] says, towards the clean speech and, when distilling, towards the teacher."""
         noisy, target = batch
         spectrum = self._end.analyse(noisy)
+        if self._settings.loss.target == "frames" and not getattr(teacher, "waveform", False):
+            return self._frames_loss(net, noisy, spectrum, target, teacher)
         wanted = None
         if teacher is not None:
             wanted = enhancement.spectrum(
@@ -120,7 +125,7 @@ class Enhancer:
                 lambda mask: self._enhanced(mask, spectrum, noisy.shape[1])[0],
                 self._end.analyse,
             )
-        if self._settings.loss.target == "sound":
+        if self._settings.loss.target != "cirm":
             return self._sound_loss(net, noisy, spectrum, target, wanted)
         mask = net(self._end.feature(spectrum))
         loss = spectra.cirm_distance(mask, spectra.ideal_mask(spectrum, self._end.analyse(target)))
@@ -131,11 +136,8 @@ class Enhancer:
     def _sound_loss(
         self, net: nn.Module, noisy: Tensor, spectrum: Tensor, target: Tensor, wanted: Tensor | None
     ) -> Tensor:
-        """Negative SI-SDR plus distance of compressed spectra.
-
-        Spectra are compared at the mixture's level, so that quiet examples count as much.
-        """
-        level = noisy.square().mean(1, keepdim=True).sqrt().clamp_min(QUIETEST)
+        """Negative SI-SDR plus distance of compressed spectra."""
+        level = _level(noisy)
         masked, sound = self._enhanced(net, spectrum, noisy.shape[1])
         masked = masked / level[..., None]
         loss = _shortfall(sound, target)
@@ -144,6 +146,28 @@ class Enhancer:
         if wanted is not None:
             distance = spectra.compressed_distance(masked, wanted / level[..., None])
             loss = loss + self._settings.loss.teacher * distance
+        return loss
+
+    def _frames_loss(
+        self,
+        net: nn.Module,
+        noisy: Tensor,
+        spectrum: Tensor,
+        target: Tensor,
+        teacher: nn.Module | None,
+    ) -> Tensor:
+        """The same over STFT frames; a teacher here is a mask network."""
+        images = Images.of(spectrum, self._end.analyse(target), _level(noisy))
+        feature = self._end.feature(spectrum)
+        mask = net(feature).float()
+        loss = self._settings.loss.spectrum * images.distance(mask)
+        spoken = target.square().mean(1) > SILENT
+        if spoken.any():
+            loss = loss - images.si_sdr(mask)[spoken].clamp_max(spectra.BEST_DB).mean()
+        if teacher is not None:
+            with torch.no_grad():
+                answer = teacher(feature).float()
+            loss = loss + self._settings.loss.teacher * images.masked(answer).distance(mask)
         return loss
 
     def evaluate(self, net: nn.Module, split: str) -> Quality:
@@ -267,6 +291,11 @@ class Enhancer:
     @cached_property
     def _mixer(self) -> Mixer:
         return self._sets.mixer(self._settings.mixing)
+
+
+def _level(noisy: Tensor) -> Tensor:
+    """RMS [example, 1]: spectra are compared at one level, so that quiet examples count as much."""
+    return noisy.square().mean(1, keepdim=True).sqrt().clamp_min(QUIETEST)
 
 
 def _shortfall(sound: Tensor, target: Tensor) -> Tensor:
