@@ -2,12 +2,14 @@
 
     python scripts/compare_pruning.py run STUDY --data DIR --out DIR [--part I/N]
     python scripts/compare_pruning.py table STUDY --out DIR
+    python scripts/compare_pruning.py keep STUDY --data DIR --out DIR
 
 A study (benchmarks/studies/*.toml) names a recipe, whose task, network and baseline it takes, the
 budgets and seeds, one schedule of further training, and the methods. Every method × budget × seed
 is a cell: its steps start from the seed's baseline, its scores are one JSON file, written when it
 is done; finished cells and stages are not done again, so a study may be stopped and split over
 processes (`--part 0/2` and `--part 1/2`; the seeds' baselines must be there first: `--part 0/0`).
+`keep` puts finished baselines into benchmarks/baselines/, where `run` finds them on any machine.
 
 All choices (which method is best) are to be made on the validation column. The test column is the
 same networks on the test split.
@@ -34,7 +36,7 @@ from compress.steps import Budget, Change, Finetune, Schedule
 from compress.task import Task
 from device import errors, files
 from device.manifest import Frozen
-from scripts import rivals, studies
+from scripts import baselines, rivals, studies
 
 COLUMNS = (
     "method",
@@ -133,7 +135,14 @@ class Runner:
         root = advance.root(self.task, self.recipe.task, self.recipe.settings, seed)
         self.key = advance.key(self.recipe.baseline, root)
         place = store.Place(out / f"baseline-seed{seed}", self.key)
+        if baselines.restore(place, self.name):
+            print(f"baseline: taken from {baselines.FOLDER}")
         self.record = self._advance(place, self.baseline, self.recipe.baseline)
+
+    @property
+    def name(self) -> str:
+        """Of the seed's baseline."""
+        return f"{self.recipe.name}-seed{self.seed}"
 
     @cached_property
     def baseline_test(self) -> float:
@@ -211,6 +220,21 @@ def _cell(method: Method, budget: float, seed: int) -> str:
 
 def _row(out: Path, method: Method, budget: float, seed: int) -> Path:
     return out / "rows" / f"{_cell(method, budget, seed)}.json"
+
+
+@cli.command()
+def keep(
+    study: Path,
+    data: Annotated[Path, typer.Option(help="data folder of the recipe")],
+    out: Annotated[Path, typer.Option(help="results of run")],
+) -> None:
+    """Put the baselines that are finished into benchmarks/baselines/."""
+    chosen = studies.read(study, Study)
+    for seed in chosen.seeds:
+        if (out / f"baseline-seed{seed}" / store.RECORD).exists():
+            runner = Runner(chosen, data, out, seed)
+            place = store.Place(out / f"baseline-seed{seed}", runner.key)
+            print(baselines.keep(place, runner.name, runner.task.data()))
 
 
 @cli.command()
