@@ -38,7 +38,9 @@ class Mixing(Frozen):
 
     seconds: float = Field(3.0, gt=0, description="length of one example")
     remixes: int = Field(
-        1, ge=1, description="batches in a row of the same voices and noises, in new pairs and levels"
+        1,
+        ge=1,
+        description="batches in a row of the same voices and noises, in new pairs and levels",
     )
     snr_db: Range = (-5.0, 15.0)
     level_dbfs: Range = Field((-45.0, -10.0), description="RMS level of the mixture")

@@ -140,9 +140,9 @@ class StreamBlock(nn.Module):
         self.unmix = plain(block.unmix)
         self.give = plain(block.give)
 
-    def forward(self, y: Tensor, before: Tensor, last: Tensor) -> Tensor:
-        """y at t, t−2d and t−d, [band, channels] each → y after the block."""
-        y = y + self.squeeze(F.relu(self.expand(torch.cat((before, last, y), -1))))
+    def forward(self, y: Tensor, heard: Tensor) -> Tensor:
+        """y [band, channels], y at t−2d and t−d [band, 2·channels] → y after the block."""
+        y = y + self.squeeze(F.relu(self.expand(torch.cat((heard, y), -1))))
         flat = self.unmix(F.relu(self.mix(self.take(y).reshape(1, -1))))
         change: Tensor = self.give(flat.reshape(len(y), -1))
         return y + change
@@ -189,15 +189,16 @@ class Stream(StreamNet):
         u = F.relu(self.windows(torch.cat((x[:-1], x[1:]), -1)))
         pairs = F.pad(u, (0, 0, 1, 1)).reshape(BANDS + 1, -1)
         y = self.enter(torch.cat((pairs[:-1], pairs[1:]), -1)) + self.place
-        past = delayed.reshape(-1, self.width).split(BANDS)
+        taps = delayed.reshape(-1, TAPS - 1, BANDS, self.width).transpose(1, 2)
+        past = taps.reshape(len(self.blocks) * BANDS, -1).split(BANDS)
         newest = []
-        for index, block in enumerate(self.blocks):
-            newest.append(y.reshape(1, -1))
-            y = block(y, past[2 * index], past[2 * index + 1])
+        for block, heard in zip(self.blocks, past, strict=True):
+            newest.append(y)
+            y = block(y, heard)
         v = F.relu(self.unfold(y).reshape(PLACES, -1) + self.skip(u))
         m = self.leave(v).reshape(1, -1)
         mask = torch.sigmoid(torch.cat((m[:, :1], m), -1))
-        return mask, frames, level, torch.cat(newest, -1)
+        return mask, frames, level, torch.cat(newest).reshape(1, -1)
 
 
 def folded(layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> nn.Linear:

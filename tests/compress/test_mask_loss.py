@@ -67,6 +67,7 @@ def test_a_teachers_answer_is_its_mask_as_the_target(
     images = Images.of(spectrum, END.analyse(target), level).masked(answer)
     assert float(images.distance(answer)) == pytest.approx(0, abs=1e-6)
     slow = spectra.compressed_distance(
-        END.masked(spectrum, mask) / level[..., None], END.masked(spectrum, answer) / level[..., None]
+        END.masked(spectrum, mask) / level[..., None],
+        END.masked(spectrum, answer) / level[..., None],
     )
     torch.testing.assert_close(images.distance(mask), slow, rtol=1e-4, atol=1e-6)
