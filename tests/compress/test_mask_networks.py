@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 
 from compress import mask_networks
-from compress.mask_networks import Fast, Hybrid, Network, Published, Tcn
+from compress.mask_networks import Bands, Fast, Hybrid, Network, Published, Tcn
 from compress.proof import nodes
 from compress.spectra import FrontEnd
 from device import bundle
@@ -18,6 +18,7 @@ from models.fullsubnet import FullSubNet
 from models.fullsubnet_fast import FastFullSubNet
 from models.masks import MaskNet
 from models.tcn import TCN
+from models.tcn_bands import BandTCN
 from models.tcn_hybrid import TCNHybrid
 from tests import bundles
 from tests.models.test_fullsubnet import lively
@@ -33,7 +34,8 @@ class Table(Frozen):
     ("table", "settings", "network"),
     [
         ({}, Tcn, TCN),
-        ({"kind": "tcn", "residual": 8}, Tcn, TCN),
+        ({"kind": "tcn", "residual": 8, "lookahead": 1}, Tcn, TCN),
+        ({"kind": "band-tcn", "channels": 8, "lookahead": 1}, Bands, BandTCN),
         ({"kind": "fullsubnet", "full": [4], "sub": [3]}, Published, FullSubNet),
         ({"kind": "fast-fullsubnet", "encoder": [4], "sub": [3]}, Fast, FastFullSubNet),
         ({"kind": "tcn-hybrid", "hidden": 4, "sub": [3]}, Hybrid, TCNHybrid),
@@ -52,8 +54,12 @@ def test_a_kind_names_a_network(
 @pytest.mark.parametrize(
     ("table", "reason"),
     [
-        ({"kind": "gru"}, "no such kind; there are tcn, fullsubnet, fast-fullsubnet, tcn-hybrid"),
+        (
+            {"kind": "gru"},
+            "no such kind; there are tcn, band-tcn, fullsubnet, fast-fullsubnet, tcn-hybrid",
+        ),
         ({"kind": "fullsubnet", "residual": 3}, "Extra inputs"),
+        ({"kind": "band-tcn", "channels": 7}, "multiple of 2"),
         ({"kind": "fast-fullsubnet", "bands": 9}, "9 bands are not a multiple of the stride 2"),
         ({"kind": "fullsubnet", "feature": "compressed_complex"}, "'compressed_magnitude'"),
         ({"kind": "tcn-hybrid", "sub": []}, "at least 1 item"),

@@ -74,6 +74,20 @@ def test_batches_repeat_with_the_same_random_numbers_only() -> None:
     assert np.isfinite(one[0]).all()
 
 
+def test_remixed_batches_hear_the_same_voices_in_other_noises() -> None:
+    config = PLAIN.model_copy(update={"remixes": 2, "level_dbfs": (-45.0, -30.0)})
+    batches = list(mixer(config).epoch(0, 0, 3, 4))
+    voices, noises = [], []
+    for noisy, target in batches:
+        voices.append(target / np.linalg.norm(target, axis=1, keepdims=True))
+        noise = noisy - target
+        noises.append(noise / np.linalg.norm(noise, axis=1, keepdims=True))
+    assert np.allclose(voices[0], voices[1], atol=1e-4)
+    assert np.allclose(noises[1], np.roll(noises[0], 1, 0), atol=1e-4)
+    assert not np.allclose(decibels(batches[0][0]), decibels(batches[1][0]), atol=0.1)
+    assert np.abs(voices[2] - voices[0]).max() > 0.01, "the third draws anew"
+
+
 def test_snr_and_level_stay_in_their_ranges() -> None:
     config = PLAIN.model_copy(update={"snr_db": (-5.0, 15.0), "level_dbfs": (-45.0, -30.0)})
     noisy, target = mixer(config).batch(np.random.default_rng(0), 64)

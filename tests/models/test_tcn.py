@@ -43,6 +43,18 @@ def test_only_the_past_matters() -> None:
 
 
 @torch.no_grad()
+def test_a_frame_ahead_is_heard_and_no_more() -> None:
+    net, x = network(), sound()
+    net.lookahead = 1
+    other = x.clone()
+    other[..., 150:] = sound(2)[..., 150:]
+    before, after = net(x), net(other)
+    assert torch.equal(before[..., :149], after[..., :149])
+    assert (before[..., 149] - after[..., 149]).abs().max() > 1e-3
+    assert (stream_whole(net.stream(), x, 1) - before).abs().max() <= 1e-5
+
+
+@torch.no_grad()
 def test_the_past_matters_as_far_as_the_dilations_reach() -> None:
     """Receptive field: 1 + 2·Σ dilations frames, here 49."""
     net, x = network(), sound()

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from compress import prune
-from compress.steps import Prune
 from compress.allocation import make_plan
+from compress.steps import Prune
 from device.memory import Memory
 from models.masks import stream_whole
 from models.tcn_bands import BINS, BandTCN
