@@ -190,7 +190,7 @@ class Stream(StreamNet):
         pairs = F.pad(u, (0, 0, 1, 1)).reshape(BANDS + 1, -1)
         y = self.enter(torch.cat((pairs[:-1], pairs[1:]), -1)) + self.place
         taps = delayed.reshape(-1, TAPS - 1, BANDS, self.width).transpose(1, 2)
-        past = taps.reshape(len(self.blocks) * BANDS, -1).split(BANDS)
+        past = torch.split(taps.reshape(len(self.blocks) * BANDS, -1), BANDS)
         newest = []
         for block, heard in zip(self.blocks, past, strict=True):
             newest.append(y)
