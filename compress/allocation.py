@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from compress import prune
 from compress.costs import COSTS, Subject
 from compress.figures import Figure
+from compress.importance import distribution
 from compress.policies import POLICIES, Problem
 from compress.prune import Plan
 from compress.repair import recalibrate
@@ -104,7 +105,7 @@ def decide(
             spent = Spent(
                 key=key, whole=whole, allowed=budget, predicted=predicted, measured=measured
             )
-            return Decision(found.plan, spent, found.figures)
+            return Decision(found.plan, spent, (*found.figures, distribution(groups)))
         problem = replace(problem, budget=CLOSER * problem.budget * budget / measured)
     raise FieldwrenError(
         f"{key}: the pruned network costs {measured:,.5g} where {budget:,.5g} are asked for, also "

@@ -16,6 +16,7 @@ from pathlib import Path
 from torch import nn
 
 from compress import cicr, count, prune, store
+from compress.importance import distribution
 from compress.stages import prune as removal
 from compress.stages.base import Context, Outcome, cut
 from compress.stages.tuning import tune
@@ -66,10 +67,18 @@ def run(context: Context, net: nn.Module, step: Cicr) -> Outcome:
             )
             for group in shares
         )
-        return Outcome(plan=prune.Plan(cuts=tuple(untouched)), probes=found.probes)
+        return Outcome(
+            plan=prune.Plan(cuts=tuple(untouched)),
+            probes=found.probes,
+            figures=(distribution(shares),),
+        )
     record = probes.restore(found.cr, found.attempt)
     return Outcome(
-        log=record.log, plan=record.plan, mask_error=record.mask_error, probes=found.probes
+        log=record.log,
+        plan=record.plan,
+        mask_error=record.mask_error,
+        probes=found.probes,
+        figures=(distribution(shares),),
     )
 
 

@@ -45,7 +45,8 @@ def test_shares_are_met_from_below(task: Birds, net: nn.Module, scope: str, key:
     spent = decision.spent
     assert spent.predicted == pytest.approx(spent.measured)
     assert 0.5 * spent.whole < spent.measured <= spent.allowed == pytest.approx(0.6 * spent.whole)
-    assert bool(decision.figures) == (scope == "sensitivity")
+    titles = [figure.title.split(":")[0] for figure in decision.figures]
+    assert titles == ["Sensitivity"] * (scope == "sensitivity") + ["Importance"]
     assert prune.difference(net, task.example(), decision.plan) < 1e-10
 
 
