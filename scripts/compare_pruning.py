@@ -60,6 +60,7 @@ class Method(Frozen):
     steps: tuple[dict[str, Any], ...]
     scratch: bool = Field(False, description="the pruned shape anew, trained for all epochs")
     distil: bool = Field(False, description="further training with the baseline as teacher")
+    lr: float | None = Field(None, gt=0, description="of the further training, if not the study's")
     seeds: tuple[int, ...] | None = None
     budgets: tuple[float, ...] | None = None
 
@@ -184,6 +185,8 @@ class Runner:
         steps = [_step(table, budget) for table in method.steps]
         left = schedule.epochs - sum(getattr(step, "epochs", 0) for step in steps)
         further = {**schedule.model_dump(), "epochs": left, "distil": method.distil}
+        if method.lr is not None:
+            further["lr"] = method.lr
         for number, step in enumerate([*steps, Finetune(kind="finetune", **further)]):
             key = advance.key(step, key)
             place = store.Place(self.out / "cells" / name / f"{number}-{advance.kind(step)}", key)

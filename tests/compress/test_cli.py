@@ -85,7 +85,7 @@ def test_the_report_tells_what_happened(
         assert f'<table id="{table}">' in page
     assert "top1 (test, TFLite)" in page
     assert "multiply-accumulates" in page
-    assert page.count("<svg") == 4  # Pareto, curves, channels, noise of the int8 layers
+    assert page.count("<svg") == 5  # Pareto, curves, channels, scores, noise of the int8 layers
     assert not re.search(r'(src|href)="http', page)  # self-contained
     plan = json.loads((out / "channels.json").read_text())
     assert plan[0]["cuts"][0]["layer"]
