@@ -18,12 +18,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
+from compress.precision import Precision, usable
 from compress.task import Batch
 from device.errors import BadInputError, FieldwrenError
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 MEETING = "FIELDWREN_MEETING"  # path of the file where processes started here find each other
 END = 60.0  # seconds that the other processes may take to end after the first one
-Precision = Literal["32-true", "bf16-mixed"]
 
 
 def count() -> int:
@@ -95,14 +95,14 @@ def fabric(precision: Precision) -> "Fabric":
     from lightning_fabric.strategies.ddp import DDPStrategy
 
     if count() == 1:
-        return Fabric(accelerator="auto", devices=1, precision=precision)
+        return Fabric(accelerator="auto", devices=1, precision=usable(precision))
     here = int(os.environ["LOCAL_WORLD_SIZE"])
     made = Fabric(
         accelerator="auto",
         devices=here,
         num_nodes=count() // here,
         strategy=DDPStrategy(broadcast_buffers=False),  # `agree` averages them
-        precision=precision,
+        precision=usable(precision),
     )
     made.launch()  # starts nothing: the processes are there
     return made
@@ -115,7 +115,9 @@ def alone(shared: "Fabric", precision: Precision) -> "Fabric":
     if count() == 1:
         return shared
     index = shared.device.index
-    return Fabric(accelerator="auto", devices=1 if index is None else [index], precision=precision)
+    return Fabric(
+        accelerator="auto", devices=1 if index is None else [index], precision=usable(precision)
+    )
 
 
 def part(batch: Batch) -> Batch:

@@ -20,6 +20,7 @@ from rich.progress import (
 from torch import Tensor, nn
 
 from compress import distributed
+from compress.precision import usable
 from compress.steps import Schedule
 from compress.task import Task
 from device import files
@@ -88,6 +89,8 @@ def fit(
     """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision
     fabric = distributed.fabric(schedule.precision)
+    if usable(schedule.precision) != schedule.precision:
+        print(f"{label}: in float32, since this processor would emulate bfloat16")
     if companion is not None and distributed.count() > 1:
         raise BadInputError(f"{label}: what learns beside the network does so in one process only")
     if schedule.channels_last:

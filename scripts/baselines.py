@@ -8,13 +8,19 @@ only if they start from the same weights. A kept baseline is used where its key 
 recipe, the data and the seed give today; otherwise it is as if it were not there.
 """
 
+import copy
+from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors
+import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
-from compress import store
+from compress import advance, recipe, store, tasks
+from compress.recipe import Recipe
+from compress.task import Task
 from device import files
 from device.manifest import Data, Frozen
 
@@ -26,6 +32,44 @@ class Kept(Frozen):
 
     data: Data
     record: store.Record
+
+
+@dataclass(frozen=True)
+class Start:
+    """What all that is compared with one seed of a recipe starts from."""
+
+    recipe: Recipe
+    task: Task
+    example: Tensor
+    fresh: nn.Module  # as it was built
+    net: nn.Module  # trained
+    place: store.Place
+    record: store.Record
+    name: str  # of its files here, should it be kept
+
+
+def start(named: str, data: Path, out: Path, seed: int) -> Start:
+    """A recipe's baseline for a seed: kept here, found in `out`, or trained there now.
+
+    Raises:
+        BadInputError: no such recipe, or not its data.
+    """
+    found = recipe.load(named)
+    plugin = tasks.plugin(found.task, recipe.find(named))
+    task: Task = plugin.make(found.settings, (data,), seed)
+    example = task.example()
+    torch.manual_seed(seed)
+    net = task.build()
+    fresh = copy.deepcopy(net)
+    key = advance.key(found.baseline, advance.root(task, found.task, found.settings, seed))
+    place = store.Place(out / f"baseline-seed{seed}", key)
+    name = f"{found.name}-seed{seed}"
+    if restore(place, name):
+        print(f"baseline: taken from {FOLDER}")
+    record = advance.advance(
+        place, task, net, found.baseline, seed=seed, example=example, teacher=None, say=print
+    )
+    return Start(found, task, example, fresh, net, place, record, name)
 
 
 def keep(place: store.Place, name: str, data: Data, folder: Path = FOLDER) -> Path:

@@ -24,16 +24,14 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Annotated, Any, Literal, get_args
 
-import torch
 import typer
 from pydantic import Field
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
-from compress import advance, recipe, store, tasks
+from compress import advance, store
 from compress.steps import Budget, Change, Finetune, Schedule
-from compress.task import Task
 from device import errors, files
 from device.manifest import Frozen
 from scripts import baselines, rivals, studies
@@ -126,32 +124,16 @@ class Runner:
 
     def __init__(self, study: Study, data: Path, out: Path, seed: int) -> None:
         self.study, self.out, self.seed = study, out, seed
-        self.recipe = recipe.load(study.recipe)
-        plugin = tasks.plugin(self.recipe.task, recipe.find(study.recipe))
-        self.task: Task = plugin.make(self.recipe.settings, (data,), seed)
-        self.example = self.task.example()
-        torch.manual_seed(seed)
-        self.baseline = self.task.build()
-        self.fresh = copy.deepcopy(self.baseline)
-        root = advance.root(self.task, self.recipe.task, self.recipe.settings, seed)
-        self.key = advance.key(self.recipe.baseline, root)
-        place = store.Place(out / f"baseline-seed{seed}", self.key)
-        if baselines.restore(place, self.name):
-            print(f"baseline: taken from {baselines.FOLDER}")
-        self.record = self._advance(place, self.baseline, self.recipe.baseline)
-
-    @property
-    def name(self) -> str:
-        """Of the seed's baseline."""
-        return f"{self.recipe.name}-seed{self.seed}"
+        self.start = baselines.start(study.recipe, data, out, seed)
 
     @cached_property
     def baseline_test(self) -> float:
         """The baseline's score on the test split."""
-        return self.task.evaluate(self.baseline, "test").value
+        return self.start.task.evaluate(self.start.net, "test").value
 
     def cell(self, method: Method, budget: float) -> None:
         """Prune, train further, score, write the row."""
+        start = self.start
         net, records = self.walk(method, budget)
         before = [record for record in records[:-1] if record.plan is not None]
         row = Row(
@@ -161,11 +143,11 @@ class Runner:
             seed=self.seed,
             macs=records[-1].macs,
             parameters=records[-1].parameters,
-            baseline_macs=self.record.macs,
+            baseline_macs=start.record.macs,
             cut=before[-1].validation[before[-1].primary] if before else None,
             validation=records[-1].validation[records[-1].primary],
-            baseline_validation=self.record.validation[self.record.primary],
-            test=self.task.evaluate(net, "test").value,
+            baseline_validation=start.record.validation[start.record.primary],
+            test=start.task.evaluate(net, "test").value,
             baseline_test=self.baseline_test,
             seconds=sum(record.seconds for record in records),
         )
@@ -176,12 +158,12 @@ class Runner:
     def walk(self, method: Method, budget: float) -> tuple[nn.Module, list[store.Record]]:
         """The network that a cell ends with, and its stages; those that are finished are reused."""
         name = _cell(method, budget, self.seed)
-        net = copy.deepcopy(self.fresh if method.scratch else self.baseline)
-        schedule, key = self.study.finetune, store.key(name, self.key)
+        net = copy.deepcopy(self.start.fresh if method.scratch else self.start.net)
+        schedule, key = self.study.finetune, store.key(name, self.start.place.key)
         records: list[store.Record] = []
         if method.scratch:
-            epochs = self.recipe.baseline.epochs + schedule.epochs
-            schedule = self.recipe.baseline.model_copy(update={"epochs": epochs})
+            epochs = self.start.recipe.baseline.epochs + schedule.epochs
+            schedule = self.start.recipe.baseline.model_copy(update={"epochs": epochs})
         steps = [_step(table, budget) for table in method.steps]
         left = schedule.epochs - sum(getattr(step, "epochs", 0) for step in steps)
         further = {**schedule.model_dump(), "epochs": left, "distil": method.distil}
@@ -190,21 +172,18 @@ class Runner:
         for number, step in enumerate([*steps, Finetune(kind="finetune", **further)]):
             key = advance.key(step, key)
             place = store.Place(self.out / "cells" / name / f"{number}-{advance.kind(step)}", key)
-            records.append(self._advance(place, net, step))
+            record = advance.advance(
+                place,
+                self.start.task,
+                net,
+                step,
+                seed=self.seed,
+                example=self.start.example,
+                teacher=self.start.net,
+                say=print,
+            )
+            records.append(record)
         return net, records
-
-    def _advance(self, place: store.Place, net: nn.Module, step: Schedule | Change) -> store.Record:
-        baseline = net is self.baseline
-        return advance.advance(
-            place,
-            self.task,
-            net,
-            step,
-            seed=self.seed,
-            example=self.example,
-            teacher=None if baseline else self.baseline,
-            say=print,
-        )
 
 
 def _step(table: dict[str, Any], budget: float) -> Change:
@@ -235,9 +214,8 @@ def keep(
     chosen = studies.read(study, Study)
     for seed in chosen.seeds:
         if (out / f"baseline-seed{seed}" / store.RECORD).exists():
-            runner = Runner(chosen, data, out, seed)
-            place = store.Place(out / f"baseline-seed{seed}", runner.key)
-            print(baselines.keep(place, runner.name, runner.task.data()))
+            start = baselines.start(chosen.recipe, data, out, seed)
+            print(baselines.keep(start.place, start.name, start.task.data()))
 
 
 @cli.command()

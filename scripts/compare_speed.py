@@ -92,14 +92,14 @@ def main(
     runner = compare_pruning.Runner(chosen, data, out, chosen.seeds[0])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        plain, whole = exported(runner.task, runner.baseline, folder, "baseline", threads)
+        plain, whole = exported(runner.start.task, runner.start.net, folder, "baseline", threads)
         print(f"{machine()}; {plain.runtime.description}; {threads} thread(s), {ROUNDS} rounds\n")
         print(HEAD)
-        print(line("baseline", runner.record.macs, plain, (plain, whole)))
+        print(line("baseline", runner.start.record.macs, plain, (plain, whole)))
         for budget in chosen.budgets:
             for method in chosen.method:
                 net, records = runner.walk(method, budget)
-                files = exported(runner.task, net, folder, "cell", threads)
+                files = exported(runner.start.task, net, folder, "cell", threads)
                 print(line(f"{method.name}, {budget:.0%}", records[-1].macs, plain, files))
 
 

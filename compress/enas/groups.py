@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress import prune
+from compress import precision, prune
 from compress.costs import COSTS, Cost, Subject
 from compress.criteria import members
 from compress.criteria.base import Group
@@ -148,7 +148,7 @@ def evaluate(
     """One candidate on its minibatch, unpruned and pruned."""
     whole, own, ratios = net.get().eval(), ties.get(), candidate.choice
     batch = placed(task.get().minibatch(candidate.minibatch, step.batch), whole)
-    half = step.precision == "bf16-mixed"
+    half = precision.half(step.precision)
     with torch.no_grad(), torch.autocast(batch[0].device.type, torch.bfloat16, enabled=half):
         with watched(whole, own) as sums:
             accuracy = task.get().grade(whole, batch)

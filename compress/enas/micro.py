@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compress import precision
 from compress.enas.cost import Cost
 from compress.enas.fake import FakePruning
 from compress.enas.grades import Searchable, placed
@@ -50,7 +51,7 @@ def evaluate(
     """One candidate on its minibatch, unpruned and pruned."""
     space, path = net.get().eval(), candidate.choice
     batch = placed(task.get().minibatch(candidate.minibatch, step.batch), space)
-    half = step.precision == "bf16-mixed"
+    half = precision.half(step.precision)
     with torch.no_grad(), torch.autocast(batch[0].device.type, torch.bfloat16, enabled=half):
         accuracy = task.get().grade(Path(space, path), batch)
         if not any(path.ratios):
@@ -71,7 +72,9 @@ class Micro:
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         self.task, self.net, self.step, self.workers, self.seed = task, net, step, workers, seed
         self.minibatches = task.minibatches(step.batch)
-        self.fabric = Fabric(accelerator="auto", devices=1, precision=step.precision)
+        self.fabric = Fabric(
+            accelerator="auto", devices=1, precision=precision.usable(step.precision)
+        )
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.SGD(
             net.parameters(),

@@ -40,19 +40,7 @@ def run(context: Context, net: nn.Module, step: Cicr) -> Outcome:
         FieldwrenError: nothing to prune, scores that are no contributions, or a candidate whose
             masked and pruned forms differ.
     """
-    shares = cicr.contributions(
-        prune.score_groups(
-            net,
-            context.example,
-            removal.whole(context, net, step.keep),
-            step.criterion,
-            context.seed,
-            Calibration.of(context.task, net, context.seed),
-        )
-    )
-    if not shares:
-        raise FieldwrenError("nothing to prune: no layer's channels are free to go")
-    probes = Probes(context, net, step, shares)
+    probes = Probes(context, net, step)
     original = context.task.evaluate(net, "validation").value
     found = probes.search(original - step.acc_loss)
     for probe in found.probes:
@@ -65,12 +53,12 @@ def run(context: Context, net: nn.Module, step: Cicr) -> Outcome:
             prune.Cut(
                 layer=group.layer, channels=len(group.scores), removed=(), members=group.members
             )
-            for group in shares
+            for group in probes.shares
         )
         return Outcome(
             plan=prune.Plan(cuts=tuple(untouched)),
             probes=found.probes,
-            figures=(distribution(shares),),
+            figures=(distribution(probes.shares),),
         )
     record = probes.restore(found.cr, found.attempt)
     return Outcome(
@@ -78,7 +66,7 @@ def run(context: Context, net: nn.Module, step: Cicr) -> Outcome:
         plan=record.plan,
         mask_error=record.mask_error,
         probes=found.probes,
-        figures=(distribution(shares),),
+        figures=(distribution(probes.shares),),
     )
 
 
@@ -103,10 +91,20 @@ class Job:
 class Probes:
     """Candidates of one search, each made once."""
 
-    def __init__(
-        self, context: Context, net: nn.Module, step: Cicr, shares: tuple[prune.Scored, ...]
-    ) -> None:
-        self.context, self.net, self.step, self.shares = context, net, step, shares
+    def __init__(self, context: Context, net: nn.Module, step: Cicr) -> None:
+        self.context, self.net, self.step = context, net, step
+        self.shares = cicr.contributions(
+            prune.score_groups(
+                net,
+                context.example,
+                removal.whole(context, net, step.keep),
+                step.criterion,
+                context.seed,
+                Calibration.of(context.task, net, context.seed),
+            )
+        )
+        if not self.shares:
+            raise FieldwrenError("nothing to prune: no layer's channels are free to go")
         self.places: dict[tuple[prune.Plan, int], store.Place] = {}
 
     def search(self, threshold: float) -> cicr.Found:
@@ -134,6 +132,13 @@ class Probes:
             return replace(candidate, seconds=0.0) if again else candidate
 
         return cicr.search(tell, threshold, self.step.interval, margin)
+
+    def probe(self, cr: float) -> cicr.Candidate:
+        """What one rate gives, made here unless it is there: for grids beside the bisection."""
+        job = self._job((cr, 0))
+        if job.place.finished() is None:
+            made(HERE.share(Setting(self.context, self.net, self.step)), job)
+        return self._candidate(cr, 0)
 
     def restore(self, cr: float, attempt: int) -> store.Record:
         """Turn the network itself into a finished candidate."""

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from compress import criteria
+from compress.precision import Precision
 from device.manifest import Frozen
 
 TARGETS = ("ratio", "macs", "parameters", "bytes", "milliseconds")
@@ -21,7 +22,9 @@ class Schedule(Frozen):
     weight_decay: float = Field(0.0, ge=0, description="on matrices and kernels, not on vectors")
     warmup: float = Field(0.5, ge=0, description="epochs")
     clip: float | None = Field(None, gt=0, description="largest gradient norm")
-    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
+    precision: Precision = Field(
+        "bf16-mixed", description="float32 all the same where bfloat16 is emulated"
+    )
     channels_last: bool = True
 
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from compress.precision import Precision
 from device.manifest import Frozen
 
 
@@ -21,7 +22,9 @@ class Rewards(Frozen):
     finalists: int = Field(
         10, gt=0, description="best of the last epoch, judged on the whole validation split"
     )
-    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
+    precision: Precision = Field(
+        "bf16-mixed", description="float32 all the same where bfloat16 is emulated"
+    )
 
 
 class Search(Rewards):
