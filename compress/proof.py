@@ -12,9 +12,9 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from ai_edge_litert import schema_py_generated as schema
 
 from compress import count, export
+from compress.nodes import nodes
 from device.runtime import Runtime
 from models.masks import MaskNet, stream_whole
 
@@ -50,12 +50,6 @@ def prove(name: str, net: MaskNet, inputs: int) -> None:
             f"  latency {np.median(times):.3f} ms a frame (median), {min(times):.3f} at best, "
             f"{runtime.description}"
         )
-
-
-def nodes(model: Path) -> int:
-    """Operators of a .tflite file."""
-    graphs = schema.ModelT.InitFromPackedBuf(model.read_bytes(), 0).subgraphs
-    return sum(len(graph.operators) for graph in graphs)
 
 
 @torch.no_grad()

@@ -17,9 +17,10 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
+from compress.nodes import nodes
 from device import errors
 from device.machine import machine
-from scripts import workload
+from scripts import arithmetic, workload
 
 WARM_UP = 100
 
@@ -41,6 +42,9 @@ class RealTime:
     rtf_p50: float
     rtf_p95: float
     rtf_p99: float
+    macs: int
+    nodes: int
+    pi4_rtf: tuple[float, float] | None  # enhancers, by arithmetic (scripts/arithmetic.py)
     threads: int
     runtime: str
     machine: str
@@ -51,11 +55,13 @@ def measure(work: workload.Workload, seconds: float) -> RealTime:
     warm = work.times(0, WARM_UP)
     count = max(200, int(seconds / float(np.median(warm))))
     p50, p95, p99 = np.percentile(work.times(WARM_UP, count), (50, 95, 99))
-    manifest = work.model.bundle.manifest
+    found = work.model.bundle
+    cost, operators = found.manifest.result, nodes(found.model)
+    bounds = arithmetic.pi4(cost.macs, cost.bytes, operators, work.period)
     return RealTime(
-        bundle=manifest.name,
-        version=manifest.version,
-        model_sha256=work.model.bundle.model_sha256,
+        bundle=found.manifest.name,
+        version=found.manifest.version,
+        model_sha256=found.model_sha256,
         input=work.source,
         unit=work.unit,
         period_ms=round(1000 * work.period, 3),
@@ -66,6 +72,9 @@ def measure(work: workload.Workload, seconds: float) -> RealTime:
         rtf_p50=round(p50 / work.period, 5),
         rtf_p95=round(p95 / work.period, 5),
         rtf_p99=round(p99 / work.period, 5),
+        macs=cost.macs,
+        nodes=operators,
+        pi4_rtf=bounds if found.manifest.task == "enhance" else None,
         threads=work.model.runtime.threads,
         runtime=work.model.runtime.description,
         machine=machine(),
@@ -92,6 +101,10 @@ def main(
     print(
         f"  RTF  p50 {result.rtf_p50:8.4f}   p95 {result.rtf_p95:8.4f}   p99 {result.rtf_p99:8.4f}"
     )
+    print(f"  {result.macs / 1e6:.2f} M multiply-accumulates, {result.nodes} nodes")
+    if result.pi4_rtf is not None:
+        low, high = result.pi4_rtf
+        print(f"  by arithmetic, one core of a Raspberry Pi 4: RTF {low:.3f} to {high:.2f}")
     print(f"  {result.threads} thread(s), {result.runtime}; {result.machine}")
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from compress import mask_networks
 from compress.mask_networks import Bands, Fast, Hybrid, Network, Published, Tcn
-from compress.proof import nodes
+from compress.nodes import nodes
 from compress.spectra import FrontEnd
 from device import bundle
 from device.enhancer import StreamEnhancer

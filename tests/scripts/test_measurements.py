@@ -49,6 +49,8 @@ def test_rtf_of_an_enhancer(enhancer: Path, speech: Path) -> None:
     assert result["units"] >= 200
     assert len(result["model_sha256"]) == 64
     assert result["runtime"] and result["machine"]
+    low, high = result["pi4_rtf"]  # the fixture's manifest has no multiplications
+    assert 0 <= low < high == pytest.approx(result["nodes"] * 5e-6 / 0.016)
 
 
 def test_rtf_of_a_classifier(classifier: Path, pictures: Path) -> None:
@@ -56,6 +58,7 @@ def test_rtf_of_a_classifier(classifier: Path, pictures: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "per picture" in done.stdout
     assert "p95" in done.stdout
+    assert "Raspberry Pi" not in done.stdout
 
 
 def test_speedup_reports_the_spread_over_rounds(enhancer: Path, speech: Path) -> None:
