@@ -59,6 +59,11 @@ class FrontEnd(nn.Module):
         real, imaginary = mask.chunk(2, 1)
         return spectrum * torch.complex(real, imaginary)
 
+    def enhance(self, net: nn.Module, sound: Tensor) -> Tensor:
+        """Noisy sound [batch, time] → what a mask network makes of it, of the same shape."""
+        spectrum = self.analyse(sound)
+        return self.synthesise(self.masked(spectrum, net(self.feature(spectrum))), sound.shape[-1])
+
 
 def si_sdr(estimate: Tensor, target: Tensor) -> Tensor:
     """Scale-invariant signal-to-distortion ratio [batch] in dB; the mean is kept.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,8 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from compress import mask_networks, spectra, speech, speech_metrics
-from compress.distillation import enhancement
-from compress.mask_loss import Images
+from compress.enhancer_loss import EnhancerLoss, Loss, shortfall
 from compress.mask_networks import Network, Tcn
 from compress.mixing import Mixer, Mixing
 from compress.speech_sets import Score, Sources, SpeechSets, own
@@ -22,22 +21,10 @@ from device.manifest import Data, Frozen
 from device.memory import Memory
 from models.masks import MaskNet, StreamNet
 
-SILENT = 1e-9  # mean square of a target without speech: it has no SI-SDR
-QUIETEST = 1e-5  # RMS below which an example is not brought to a common level in the loss
 GOOD = 20.0  # dB of SI-SDR that count as a grade of one
 EXAMPLES = 64  # real frames for parity, latency and calibration
 GOLDEN = 4  # golden vectors
 WARM_UP = 70  # frames before the first of them, so that the rings are filled
-
-
-class Loss(Frozen):
-    """[loss]: "sound" is SI-SDR and what one unit of compressed-spectrum distance is worth in dB;
-    "frames" is the same with SI-SDR over STFT frames, in half the time, for magnitude masks;
-    "cirm" is the squared distance of complex masks, FullSubNet's own, and has no weights."""
-
-    target: Literal["sound", "frames", "cirm"] = "sound"
-    spectrum: float = Field(20.0, ge=0, description="towards the clean speech")
-    teacher: float = Field(20.0, ge=0, description="towards the teacher, when distilling")
 
 
 class Batches(Frozen):
@@ -81,6 +68,7 @@ class Enhancer:
         self._sets = SpeechSets(own(settings.data, folders[0]), settings.score, folders)
         self._front = mask_networks.front_end(settings.model, settings.data.rate)
         self._end = spectra.FrontEnd(self._front)
+        self._loss = EnhancerLoss(settings.loss, self._end)
         self._noisy: dict[str, dict[str, float]] = {}  # split → scores of the input as it is
 
     def data(self) -> Data:
@@ -114,61 +102,7 @@ class Enhancer:
     def loss(self, net: nn.Module, batch: Batch, teacher: nn.Module | None) -> Tensor:
         """What [loss] says, towards the clean speech and, when distilling, towards the teacher."""
         noisy, target = batch
-        spectrum = self._end.analyse(noisy)
-        if self._settings.loss.target == "frames" and not getattr(teacher, "waveform", False):
-            return self._frames_loss(net, noisy, spectrum, target, teacher)
-        wanted = None
-        if teacher is not None:
-            wanted = enhancement.spectrum(
-                teacher,
-                noisy,
-                lambda mask: self._enhanced(mask, spectrum, noisy.shape[1])[0],
-                self._end.analyse,
-            )
-        if self._settings.loss.target != "cirm":
-            return self._sound_loss(net, noisy, spectrum, target, wanted)
-        mask = net(self._end.feature(spectrum))
-        loss = spectra.cirm_distance(mask, spectra.ideal_mask(spectrum, self._end.analyse(target)))
-        if wanted is not None:
-            loss = loss + spectra.cirm_distance(mask, spectra.ideal_mask(spectrum, wanted))
-        return loss
-
-    def _sound_loss(
-        self, net: nn.Module, noisy: Tensor, spectrum: Tensor, target: Tensor, wanted: Tensor | None
-    ) -> Tensor:
-        """Negative SI-SDR plus distance of compressed spectra."""
-        level = _level(noisy)
-        masked, sound = self._enhanced(net, spectrum, noisy.shape[1])
-        masked = masked / level[..., None]
-        loss = _shortfall(sound, target)
-        distance = spectra.compressed_distance(masked, self._end.analyse(target / level))
-        loss = loss + self._settings.loss.spectrum * distance
-        if wanted is not None:
-            distance = spectra.compressed_distance(masked, wanted / level[..., None])
-            loss = loss + self._settings.loss.teacher * distance
-        return loss
-
-    def _frames_loss(
-        self,
-        net: nn.Module,
-        noisy: Tensor,
-        spectrum: Tensor,
-        target: Tensor,
-        teacher: nn.Module | None,
-    ) -> Tensor:
-        """The same over STFT frames; a teacher here is a mask network."""
-        images = Images.of(spectrum, self._end.analyse(target), _level(noisy))
-        feature = self._end.feature(spectrum)
-        mask = net(feature).float()
-        loss = self._settings.loss.spectrum * images.distance(mask)
-        spoken = target.square().mean(1) > SILENT
-        if spoken.any():
-            loss = loss - images.si_sdr(mask)[spoken].clamp_max(spectra.BEST_DB).mean()
-        if teacher is not None:
-            with torch.no_grad():
-                answer = teacher(feature).float()
-            loss = loss + self._settings.loss.teacher * images.masked(answer).distance(mask)
-        return loss
+        return self._loss(net, noisy, target, teacher)
 
     def evaluate(self, net: nn.Module, split: str) -> Quality:
         """SI-SDR on fixed mixtures; on "test" all scores, also of the noisy input and on pairs."""
@@ -177,7 +111,7 @@ class Enhancer:
         def enhance(noisy: speech.Samples) -> speech.Samples:
             with torch.no_grad():
                 sound = torch.from_numpy(noisy)[None]
-                _, enhanced = self._enhanced(net, self._end.analyse(sound), len(noisy))
+                enhanced = self._end.enhance(net, sound)
             result: speech.Samples = enhanced[0].numpy()
             return result
 
@@ -203,8 +137,7 @@ class Enhancer:
     def grade(self, net: nn.Module, batch: Batch) -> float:
         """SI-SDR over GOOD: with a reward's usual weights, a decibel counts as five points."""
         noisy, target = batch
-        _, sound = self._enhanced(net, self._end.analyse(noisy), noisy.shape[1])
-        return float(-_shortfall(sound, target)) / GOOD
+        return float(-shortfall(self._end.enhance(net, noisy), target)) / GOOD
 
     def evaluate_deployed(self, model: Any, split: str) -> Quality:
         """The same, frame by frame through the code that runs on the device."""
@@ -239,11 +172,6 @@ class Enhancer:
             ),
             golden=tuple(self._frames(stream, [_made_up(self._sets.rate)], GOLDEN)),
         )
-
-    def _enhanced(self, net: nn.Module, spectrum: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        """Masked spectrum and its sound."""
-        masked = self._end.masked(spectrum, net(self._end.feature(spectrum)))
-        return masked, self._end.synthesise(masked, length)
 
     def _scores(self, enhance: speech_metrics.Enhance, split: str) -> Quality:
         noisy = self._noisy.get(split)
@@ -291,19 +219,6 @@ class Enhancer:
     @cached_property
     def _mixer(self) -> Mixer:
         return self._sets.mixer(self._settings.mixing)
-
-
-def _level(noisy: Tensor) -> Tensor:
-    """RMS [example, 1]: spectra are compared at one level, so that quiet examples count as much."""
-    return noisy.square().mean(1, keepdim=True).sqrt().clamp_min(QUIETEST)
-
-
-def _shortfall(sound: Tensor, target: Tensor) -> Tensor:
-    """Mean negative SI-SDR in dB over the examples that hold speech."""
-    spoken = target.square().mean(1) > SILENT
-    if not spoken.any():
-        return sound.sum() * 0
-    return -spectra.si_sdr(sound[spoken], target[spoken]).clamp_max(spectra.BEST_DB).mean()
 
 
 def _made_up(rate: int) -> speech.Samples:
