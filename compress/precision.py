@@ -24,7 +24,6 @@ def half(wanted: Precision) -> bool:
 
 
 def _fast() -> bool:
-    return (
-        torch.backends.mkldnn.is_available()
-        and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # no public name says so
-    )
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # no public name says so

@@ -11,6 +11,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
+from compress.strided import subsampled
 from compress.task import Batch, Task
 from device.errors import FieldwrenError
 
@@ -100,7 +101,7 @@ class Calibration:
 
     def losses(self, examples: int | None = None) -> Iterator[Tensor]:
         """The loss of batch after batch, or of so many single examples, to differentiate."""
-        with self._at_rest(), torch.enable_grad():
+        with self._at_rest(), subsampled(self.net), torch.enable_grad():
             for batch in self.batches() if examples is None else self._single(examples):
                 yield self.loss(self.net, batch)
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from compress import distributed
 from compress.precision import usable
 from compress.steps import Schedule
+from compress.strided import subsampled
 from compress.task import Task
 from device import files
 from device.errors import BadInputError, FieldwrenError
@@ -113,7 +114,7 @@ def fit(
         single = distributed.alone(fabric, schedule.precision)
         guide = single.setup_module(teacher.eval().requires_grad_(False))
     steps = task.steps()
-    with _progress() as progress:
+    with _progress() as progress, subsampled(net):
         total = schedule.epochs * steps
         bar = progress.add_task(label, total=total, completed=len(log) * steps, score="")
         for epoch in range(len(log), schedule.epochs):
