@@ -22,7 +22,7 @@ def subsampled(net: nn.Module) -> Iterator[None]:
     layers = (layer for layer in net.modules() if isinstance(layer, nn.Conv2d))
     found = [layer for layer in layers if _harmful(layer)]
     for layer in found:
-        layer.forward = partial(_forward, layer)
+        layer.forward = partial(_forward, layer)  # type: ignore[method-assign]
     try:
         yield
     finally:

@@ -11,7 +11,7 @@ the two may differ, so the table has the grid's answer and the bisection's, with
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -111,20 +111,29 @@ def grid(probes: Probes, rates: list[float]) -> Iterator[Point]:
 def table(result: Result) -> str:
     """Answers and costs, Markdown."""
     accepted = [point for point in result.grid if point.score >= result.threshold]
-    answers = {
-        "bisection": ([p for p in result.bisection if p.accepted][-1:], result.bisection),
-        "grid": (accepted[:1], result.grid),
-    }
-    lines = [f"| | {' | '.join(COLUMNS)} |", "|---|" + "---|" * len(COLUMNS)]
-    for name, (found, probes) in answers.items():
-        made = [probe for probe in probes if probe.seconds > 0]
-        answer = [f"{p.cr:.4f} | {p.macs / 1e6:.2f} | {p.score:.2f}" for p in found]
-        seconds = sum(probe.seconds for probe in made)
-        lines.append(
-            f"| {name} | {len(probes)} | {len(made)} | {seconds:.0f} | "
-            f"{answer[0] if answer else 'none | – | –'} |"
+    asked = [probe for probe in result.bisection if probe.accepted]
+    return "\n".join(
+        (
+            f"| | {' | '.join(COLUMNS)} |",
+            "|---|" + "---|" * len(COLUMNS),
+            _line(
+                "bisection", min(asked, key=lambda probe: probe.cr, default=None), result.bisection
+            ),
+            _line("grid", accepted[0] if accepted else None, result.grid),
         )
-    return "\n".join(lines)
+    )
+
+
+def _line(
+    name: str, answer: Point | cicr.Probe | None, probes: Sequence[Point | cicr.Probe]
+) -> str:
+    seconds = [probe.seconds for probe in probes if probe.seconds > 0]
+    cells = [name, str(len(probes)), str(len(seconds)), f"{sum(seconds):.0f}"]
+    if answer is None:
+        cells += ["none", "–", "–"]
+    else:
+        cells += [f"{answer.cr:.4f}", f"{answer.macs / 1e6:.2f}", f"{answer.score:.2f}"]
+    return f"| {' | '.join(cells)} |"
 
 
 def figure(result: Result) -> Figure:
