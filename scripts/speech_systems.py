@@ -7,9 +7,13 @@ steps as a stream, and are moved back by exactly that much: nothing is searched 
 that is late by its own account is scored as late.
 """
 
+import importlib
+import importlib.metadata
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +24,14 @@ from device.errors import BadInputError
 
 RATE = 16_000  # Hz, of every system's input and output
 UNPROCESSED = "unprocessed"
+PEERS_EXTRA = "pip install '.[peers]'"
 
 Step = Callable[[Samples], Samples]
 """The next hop of a stream, float32 in −1…1 at RATE, both ways."""
+
+
+class Missing(Exception):
+    """A peer is not on this machine; the message says what to do about it."""
 
 
 @dataclass(frozen=True)
@@ -92,3 +101,33 @@ def of_bundle(folder: Path) -> System:
 
 def _same(hop: Samples) -> Samples:
     return hop
+
+
+def folder(package: str, install: str = PEERS_EXTRA) -> Path:
+    """Where a package's files are. It is not imported: some peers' packages import a framework,
+    or do not import beside today's SciPy, and only their networks are wanted.
+
+    Raises:
+        Missing: it is not installed.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise Missing(install)
+    return Path(spec.submodule_search_locations[0])
+
+
+def module(name: str, install: str) -> Any:
+    """An optional package, imported.
+
+    Raises:
+        Missing: it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise Missing(install) from error
+
+
+def origin(package: str) -> str:
+    """Name and version of an installed package."""
+    return f"{package} {importlib.metadata.version(package)}"
