@@ -10,7 +10,15 @@ import numpy as np
 
 from compress.speech import Samples
 from scripts.speech_frames import Overlap
-from scripts.speech_systems import PEERS_EXTRA, Missing, Step, System, folder, module, origin
+from scripts.speech_systems import (
+    PEERS_EXTRA,
+    MissingPeerError,
+    Step,
+    System,
+    folder,
+    module,
+    origin,
+)
 
 NSNET_WINDOW, NSNET_HOP = 320, 160
 NSNET_SMALLEST = 1e-12  # power
@@ -25,7 +33,7 @@ def session(model: Path | bytes) -> Any:
     """A file or its content in ONNX Runtime, on one thread.
 
     Raises:
-        Missing: no ONNX Runtime.
+        MissingPeerError: no ONNX Runtime.
     """
     ort = module("onnxruntime", PEERS_EXTRA)
     options = ort.SessionOptions()
@@ -129,12 +137,14 @@ def with_states_outside(model: Any) -> bytes:
     The published file starts every run from zeros, so it can only hear whole recordings.
 
     Raises:
-        Missing: the file is not the one this was written for.
+        MissingPeerError: the file is not the one this was written for.
     """
     onnx = module("onnx", PEERS_EXTRA)
     layers = [node for node in model.graph.node if node.op_type == "GRU"]
     if len(layers) != NSNET_LAYERS:
-        raise Missing(f"its file has {len(layers)} GRU layers, not {NSNET_LAYERS}; {PEERS_EXTRA}")
+        raise MissingPeerError(
+            f"its file has {len(layers)} GRU layers, not {NSNET_LAYERS}; {PEERS_EXTRA}"
+        )
     floating, shape = onnx.TensorProto.FLOAT, [1, 1, NSNET_UNITS]
     for index, layer in enumerate(layers):
         layer.input[5] = f"state{index}"  # initial_h

@@ -1,7 +1,7 @@
 """The enhancers people use, as systems of scripts/speech_systems.py; each peer is one function.
 
 Native libraries and DTLN's TFLite files are here, peers in ONNX files in scripts/speech_onnx.py.
-A peer that is not on this machine raises Missing, with what to install.
+A peer that is not on this machine raises MissingPeerError, with what to install.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ from compress.speech import Samples
 from device.samples import FULL_SCALE, from_pcm, to_pcm
 from scripts import speech_onnx
 from scripts.speech_frames import FACTOR, RESAMPLING_DELAY, Overlap, Threefold
-from scripts.speech_systems import Missing, Step, System, folder, origin
+from scripts.speech_systems import MissingPeerError, Step, System, folder, origin
 
 DTLN_FILES, DTLN_FRAME, DTLN_HOP = ("model_1.tflite", "model_2.tflite"), 512, 128
 WIDE_HOP = 480  # samples at 48 kHz, of RNNoise and DeepFilterNet
@@ -35,7 +35,9 @@ def dtln(data: Path) -> System:
     """N. Westhausen, B. Meyer, Interspeech 2020 (MIT): the authors' float32 TFLite files."""
     files = [data / "peers" / "dtln" / name for name in DTLN_FILES]
     if not all(file.is_file() for file in files):
-        raise Missing(f"put {' and '.join(DTLN_FILES)} of breizhn/DTLN into {files[0].parent}")
+        raise MissingPeerError(
+            f"put {' and '.join(DTLN_FILES)} of breizhn/DTLN into {files[0].parent}"
+        )
     parts = [_Part(file) for file in files]
 
     def start() -> Step:

@@ -30,7 +30,7 @@ Step = Callable[[Samples], Samples]
 """The next hop of a stream, float32 in −1…1 at RATE, both ways."""
 
 
-class Missing(Exception):
+class MissingPeerError(Exception):
     """A peer is not on this machine; the message says what to do about it."""
 
 
@@ -108,11 +108,11 @@ def folder(package: str, install: str = PEERS_EXTRA) -> Path:
     or do not import beside today's SciPy, and only their networks are wanted.
 
     Raises:
-        Missing: it is not installed.
+        MissingPeerError: it is not installed.
     """
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise Missing(install)
+        raise MissingPeerError(install)
     return Path(spec.submodule_search_locations[0])
 
 
@@ -120,12 +120,12 @@ def module(name: str, install: str) -> Any:
     """An optional package, imported.
 
     Raises:
-        Missing: it is not installed.
+        MissingPeerError: it is not installed.
     """
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise Missing(install) from error
+        raise MissingPeerError(install) from error
 
 
 def origin(package: str) -> str:
