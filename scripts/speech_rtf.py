@@ -43,7 +43,9 @@ class Stream:
     def __init__(self, system: System, sound: Samples) -> None:
         count = len(sound) // system.hop
         if not count:
-            raise BadInputError(f"{len(sound)} samples of sound are less than a hop of {system.name}")
+            raise BadInputError(
+                f"{len(sound)} samples of sound are less than a hop of {system.name}"
+            )
         self._hops = sound[: count * system.hop].reshape(count, system.hop)
         self._block = max(1, round(BLOCK_SECONDS / system.period))
         self._step, self._next = system.start(), 0
