@@ -100,7 +100,7 @@ def systems_of(
             systems += [PEERS[name](data)] if name in PEERS else []
         except MissingPeerError as missing:
             skipped[name] = str(missing)
-            print(f"skipped {name}: {missing}")
+            print(f"skipped {name}: {missing}", flush=True)
     taken = [system.name for system in systems]
     if len(set(taken)) < len(taken):
         raise errors.BadInputError(f"two systems of one name among {', '.join(taken)}")
@@ -112,6 +112,8 @@ def score(
 ) -> list[speech_scores.Row]:
     """Every system on every set; the unprocessed input comes first."""
     rows: list[speech_scores.Row] = []
+    names = (*speech_scores.INTRUSIVE, *(("sig", "bak", "ovrl", "p808") if rate else ()))
+    print(f"{'':35}" + "".join(f"{name:>9}" for name in names), flush=True)
     for name, pairs in sets.items():
         as_is = [speech_scores.row(name, pair, "", pair.noisy, None) for pair in pairs]
         listening = Listening(out / "listen", name, as_is)
@@ -122,7 +124,8 @@ def score(
                 name, pairs, system, rate, partial(_keep, listening, system.name)
             )
             mean = speech_scores.means(found)
-            print(f"{name:11}{system.name:24}" + "".join(f"{v:9.3f}" for v in mean.values()))
+            told = "".join(f"{value:9.3f}" for value in mean.values())
+            print(f"{name:11}{system.name:24}{told}", flush=True)
             rows += found
     return rows
 

@@ -1,4 +1,4 @@
-"""What scripts/speech_bench.py leaves: report.md, report.json, scores.csv and a folder to listen to.
+"""What scripts/speech_bench.py leaves behind.
 
 report.md      a table of systems with cost and speed, a table of scores per set
 report.json    the same as numbers, with the conditions
@@ -127,8 +127,8 @@ def markdown(results: Results) -> str:
         "recordings.",
         "- SI-SDR counts phase: WebRTC's high-pass filter turns it, so even clean speech comes "
         "out of it with about 2 dB. DNSMOS may rise while SI-SDR and STOI fall.",
-        "- Peers may have learned from the speakers of these recordings; what they learned from "
-        "is as far as it is published not disjoint from LibriVox or VoiceBank.",
+        "- A peer may have learned from speakers of these recordings: the DNS challenge's speech "
+        "and LibriSpeech both come from LibriVox.",
     ]
     return "\n".join(lines) + "\n"
 
