@@ -12,6 +12,7 @@ scores.csv and listen/.
 import datetime
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -73,13 +74,18 @@ def recordings(name: str, data: Path, splits: Sequence[Split]) -> Sets:
     folders = (data, default_root())
     sets = SpeechSets(own(settings.data, data), settings.score, folders)
     found = {
-        split.value: sets.pairs if split is Split.PAIRS else sets.mixtures(split.value)
+        split.value: sets.pairs if split is Split.PAIRS else _numbered(sets.mixtures(split.value))
         for split in dict.fromkeys(splits)
     }
     there = {split: pairs for split, pairs in found.items() if pairs}
     if not there:
         raise errors.BadInputError(f"{data}: no recordings to score in {', '.join(found)}")
     return there
+
+
+def _numbered(mixtures: Sequence[Pair]) -> list[Pair]:
+    """Different names: a voice may meet a noise twice."""
+    return [replace(one, name=f"{i:02} {one.name}") for i, one in enumerate(mixtures)]
 
 
 def systems_of(
