@@ -35,7 +35,8 @@ class Overlap:
         energy = (window**2).reshape(-1, hop).sum(0)
         scaled = window / np.tile(energy, self._size // hop)
         self._synthesis = scaled if synthesis is None else synthesis
-        self._newest, self._sum = np.zeros(self._size), np.zeros(self._size)
+        self._newest: Array = np.zeros(self._size)
+        self._sum: Array = np.zeros(self._size)
 
     def frame(self, hop: Samples) -> Array:
         """The next hop → the windowed frame [n] that ends with it."""
@@ -57,8 +58,8 @@ class Threefold:
         self._filter = firwin(TAPS, CUT_OFF, window=("kaiser", KAISER), fs=FACTOR * 16_000)
         padded = np.pad(FACTOR * self._filter, (0, -TAPS % FACTOR))
         self._phases = padded.reshape(-1, FACTOR).T  # [phase, tap]
-        self._low = np.zeros(self._phases.shape[1] - 1)
-        self._high = np.zeros(TAPS - 1)
+        self._low: Array = np.zeros(self._phases.shape[1] - 1)
+        self._high: Array = np.zeros(TAPS - 1)
 
     def up(self, samples: Samples) -> Samples:
         """[n] at 16 kHz → [3n] at 48 kHz."""
