@@ -190,7 +190,7 @@ def main(
         "machine": machine(),
         "runtimes": ", ".join(_runtimes(bundle[0])),
         "timing": f"one thread, {rounds} interleaved rounds of {speech_rtf.BLOCK_SECONDS:g} s of "
-        "sound, everything from samples to samples included; p99 has the machine's other work in it",
+        "sound, from samples to samples; p99 has the machine's other work in it",
         "DNSMOS": heard,
         **{
             f"recordings of {name}": f"recipe {recipe_name}, {len(pairs)}, "

@@ -63,7 +63,7 @@ class Threefold:
 
     def up(self, samples: Samples) -> Samples:
         """[n] at 16 kHz → [3n] at 48 kHz."""
-        heard = np.concatenate((self._low, samples))
+        heard: Array = np.concatenate((self._low, samples))
         self._low = heard[len(samples) :]
         raised = np.stack([np.convolve(heard, phase, "valid") for phase in self._phases], 1)
         found: Samples = raised.reshape(-1).astype(np.float32)
@@ -71,7 +71,7 @@ class Threefold:
 
     def down(self, samples: Samples) -> Samples:
         """[3n] at 48 kHz → [n] at 16 kHz."""
-        heard = np.concatenate((self._high, samples))
+        heard: Array = np.concatenate((self._high, samples))
         self._high = heard[len(samples) :]
         found: Samples = np.convolve(heard, self._filter, "valid")[::FACTOR].astype(np.float32)
         return found

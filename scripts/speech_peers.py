@@ -114,7 +114,8 @@ def rnnoise(data: Path) -> System:
             scaled = np.ascontiguousarray(frame * np.float32(FULL_SCALE))
             pointer = scaled.ctypes.data_as(FLOATS)
             library.rnnoise_process_frame(state.pointer, pointer, pointer)
-            return scaled / np.float32(FULL_SCALE)
+            ready: Samples = (scaled / np.float32(FULL_SCALE)).astype(np.float32)
+            return ready
 
         return step
 
