@@ -16,7 +16,7 @@ import typer
 from scipy.signal import firwin
 
 from compress.speech import Pair, Samples
-from device import errors
+from device import bundle, errors, signing
 from device.errors import BadInputError
 from scripts import dnsmos, speech_bench, speech_peers, speech_report, speech_rtf, speech_scores
 from scripts.interleaved import in_turns
@@ -131,9 +131,14 @@ def test_front_ends_are_as_late_as_they_say() -> None:
         assert np.abs(found - slow)[100:-100].max() < rest * np.abs(slow).max() + 1e-7
 
 
-def test_bundles_say_their_own_latency(enhancer: Path) -> None:
+@pytest.mark.parametrize("lookahead", [0, 1])
+def test_bundles_say_their_own_latency(enhancer: Path, lookahead: int) -> None:
+    manifest = bundle.read(enhancer).manifest
+    front = manifest.preprocessing.model_copy(update={"lookahead": lookahead})
+    bundle.write_manifest(enhancer, manifest.model_copy(update={"preprocessing": front}))
+    bundle.sign(enhancer, signing.own_key())
     system = of_bundle(enhancer)
-    assert system.latency_ms == pytest.approx(32)
+    assert system.latency_ms == pytest.approx(32 + 16 * lookahead)
     sound = noise(1, 0)
     np.testing.assert_allclose(system.enhance(sound), sound, atol=1e-5)  # its mask is one
 
