@@ -16,13 +16,14 @@ import typer
 from scipy.signal import firwin
 
 from compress.speech import Pair, Samples
-from device import bundle, errors, signing
+from device import bundle, errors
 from device.errors import BadInputError
 from scripts import dnsmos, speech_bench, speech_peers, speech_report, speech_rtf, speech_scores
 from scripts.interleaved import in_turns
 from scripts.speech_bench import Split
 from scripts.speech_frames import RESAMPLING_DELAY, Overlap, Threefold
 from scripts.speech_systems import RATE, MissingPeerError, Step, System, folder, of_bundle
+from tests.bundles import rewrite_manifest
 
 ROOT = Path(__file__).parents[2]
 ZOO = ROOT / "models" / "zoo"
@@ -133,10 +134,8 @@ def test_front_ends_are_as_late_as_they_say() -> None:
 
 @pytest.mark.parametrize("lookahead", [0, 1])
 def test_bundles_say_their_own_latency(enhancer: Path, lookahead: int) -> None:
-    manifest = bundle.read(enhancer).manifest
-    front = manifest.preprocessing.model_copy(update={"lookahead": lookahead})
-    bundle.write_manifest(enhancer, manifest.model_copy(update={"preprocessing": front}))
-    bundle.sign(enhancer, signing.own_key())
+    front = bundle.read(enhancer).manifest.preprocessing
+    rewrite_manifest(enhancer, preprocessing=front.model_copy(update={"lookahead": lookahead}))
     system = of_bundle(enhancer)
     assert system.latency_ms == pytest.approx(32 + 16 * lookahead)
     sound = noise(1, 0)
