@@ -114,25 +114,25 @@ def systems_of(
 
 
 def score(
-    sets: Sets, systems: Sequence[System], rate: speech_scores.Rate | None, out: Path
+    name: str,
+    pairs: Sequence[Pair],
+    systems: Sequence[System],
+    rate: speech_scores.Rate | None,
+    out: Path,
 ) -> list[speech_scores.Row]:
-    """Every system on every set; the unprocessed input comes first."""
+    """Every system on one set."""
+    as_is = [speech_scores.row(name, pair, "", pair.noisy, None) for pair in pairs]
+    listening = Listening(out / "listen", name, as_is)
+    for pair in pairs:
+        listening.keep(pair, "clean", pair.clean)
     rows: list[speech_scores.Row] = []
-    names = (*speech_scores.INTRUSIVE, *(("sig", "bak", "ovrl", "p808") if rate else ()))
-    print(f"{'':35}" + "".join(f"{name:>9}" for name in names), flush=True)
-    for name, pairs in sets.items():
-        as_is = [speech_scores.row(name, pair, "", pair.noisy, None) for pair in pairs]
-        listening = Listening(out / "listen", name, as_is)
-        for pair in pairs:
-            listening.keep(pair, "clean", pair.clean)
-        for system in systems:
-            found = speech_scores.of_set(
-                name, pairs, system, rate, partial(_keep, listening, system.name)
-            )
-            mean = speech_scores.means(found)
-            told = "".join(f"{value:9.3f}" for value in mean.values())
-            print(f"{name:11}{system.name:24}{told}", flush=True)
-            rows += found
+    for system in systems:
+        found = speech_scores.of_set(
+            name, pairs, system, rate, partial(_keep, listening, system.name)
+        )
+        told = "".join(f"{value:9.3f}" for value in speech_scores.means(found).values())
+        print(f"{name:11}{system.name:24}{told}", flush=True)
+        rows += found
     return rows
 
 
@@ -179,11 +179,11 @@ def main(
     except OSError as error:
         raise errors.BadInputError(f"{out}: cannot be a folder: {error}") from error
     rate = rating(dnsmos)
-    rows = score(sets, systems, rate, out)
     sound = np.concatenate([pair.noisy for pairs in sets.values() for pair in pairs])
     speeds = speech_rtf.measure(systems[1:], sound[: TIMED_SECONDS * RATE], rounds)
     for name, speed in speeds.items():
-        print(f"RTF        {name:24}{speed.rtf:9.4f}  ({speed.low:.4f}–{speed.high:.4f})")
+        told = f"{speed.rtf:9.4f}  ({speed.low:.4f}–{speed.high:.4f})"
+        print(f"RTF        {name:24}{told}", flush=True)
     heard = "not rated" if rate is None else f"{dnsmos} window of each recording"
     conditions = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -198,7 +198,12 @@ def main(
             for name, pairs in sets.items()
         },
     }
-    speech_report.write(out, Results(systems, rows, speeds, skipped, conditions))
+    scores = (*speech_scores.INTRUSIVE, *(("sig", "bak", "ovrl", "p808") if rate else ()))
+    print(f"{'':35}" + "".join(f"{name:>9}" for name in scores), flush=True)
+    rows: list[speech_scores.Row] = []
+    for name, pairs in sets.items():  # what is done is on disk before the next, which takes minutes
+        rows += score(name, pairs, systems, rate, out)
+        speech_report.write(out, Results(systems, rows, speeds, skipped, conditions))
     print(f"{out / 'report.md'}")
 
 
