@@ -9,6 +9,7 @@ so that a machine whose speed drifts disturbs all alike; the inputs are the bund
 
 import json
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
@@ -56,6 +57,10 @@ class Candidate:
             taken[run] = perf_counter() - started
         return taken
 
+    def timed(self) -> NDArray[np.float64]:
+        """Seconds of each run of one block."""
+        return self.times(self.block)
+
     def difference(self) -> float:
         """Largest |output − golden| on this runtime."""
         worst = 0.0
@@ -64,6 +69,24 @@ class Candidate:
                 expected = self.golden[f"out.{self.outputs[key]}"][index]
                 worst = max(worst, float(np.abs(value - expected).max()))
         return worst
+
+
+def in_turns(
+    blocks: Mapping[str, Callable[[], NDArray[np.float64]]], rounds: int
+) -> dict[str, list[NDArray[np.float64]]]:
+    """Run every block once a round, every other round in the opposite order.
+
+    Args:
+        blocks: by name; each times its runs, in seconds.
+        rounds: how often.
+    Returns:
+        Per name what its block gave, round by round.
+    """
+    taken: dict[str, list[NDArray[np.float64]]] = {name: [] for name in blocks}
+    for number in range(rounds):
+        for name in list(blocks)[:: 1 if number % 2 == 0 else -1]:
+            taken[name].append(blocks[name]())
+    return taken
 
 
 def main(
@@ -84,14 +107,10 @@ def main(
             }
         except errors.FieldwrenError as error:
             found[folder.name] = {"refused": str(error)}
-    medians: dict[str, list[float]] = {name: [] for name in candidates}
-    for number in range(rounds):
-        names = list(candidates)[:: 1 if number % 2 == 0 else -1]
-        for name in names:
-            taken = candidates[name].times(candidates[name].block)
-            medians[name].append(1e3 * float(np.median(taken)))
-    for name, values in medians.items():
-        low, middle, high = np.percentile(values, (10, 50, 90))
+    taken = in_turns({name: candidate.timed for name, candidate in candidates.items()}, rounds)
+    for name, blocks in taken.items():
+        medians = [1e3 * float(np.median(block)) for block in blocks]
+        low, middle, high = np.percentile(medians, (10, 50, 90))
         found[name] |= {"p10_ms": low, "p50_ms": middle, "p90_ms": high}
     runtime = next((c.runtime.description for c in candidates.values()), "none")
     print(json.dumps({"machine": machine(), "runtime": runtime, "models": found}))
