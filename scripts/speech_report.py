@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 
 from compress.speech import Pair, Samples
-from scripts import speech_scores
+from scripts import arithmetic, speech_scores
 from scripts.speech_rtf import Speed
 from scripts.speech_scores import Row
 from scripts.speech_systems import RATE, UNPROCESSED, System
@@ -122,6 +122,7 @@ def markdown(results: Results) -> str:
     lines += [f"- {name}: {told}" for name, told in results.conditions.items()]
     lines += [f"- skipped: {name} ({what})" for name, what in results.skipped.items()]
     lines += [
+        "- Pi 4 RTF: bounds by arithmetic (scripts/arithmetic.py), nothing measured.",
         "- Every output was moved back by the delay its system states, never by one searched for. "
         "lag: samples that the cross-correlation with the clean sound still finds, median of the "
         "recordings.",
@@ -145,6 +146,9 @@ def _cost(results: Results) -> list[str]:
             "10–90 %",
             "hop, ms",
             "p99, ms",
+            "M MACs a hop",
+            "nodes",
+            "Pi 4 RTF, arithmetic",
         ]
     )
     for system in results.systems:
@@ -159,8 +163,16 @@ def _cost(results: Results) -> list[str]:
         else:
             spread = f"{speed.low:.4f}–{speed.high:.4f}"
             cells += [f"{speed.rtf:.4f}", spread, f"{speed.hop_ms:.3f}", f"{speed.p99_ms:.3f}"]
+        cells += _arithmetic(system)
         lines.append(_line(cells))
     return lines
+
+
+def _arithmetic(system: System) -> list[str]:
+    if system.macs is None or system.nodes is None or system.bytes is None:
+        return [NONE] * 3
+    low, high = arithmetic.pi4(system.macs, system.bytes, system.nodes, system.period)
+    return [f"{system.macs / 1e6:.2f}", str(system.nodes), f"{low:.3f}–{high:.2f}"]
 
 
 def _numbers(results: Results) -> dict[str, object]:
@@ -172,6 +184,8 @@ def _numbers(results: Results) -> dict[str, object]:
             "latency_ms": system.latency_ms,
             "parameters": system.parameters,
             "bytes": system.bytes,
+            "macs": system.macs,
+            "nodes": system.nodes,
             "speed": asdict(results.speeds[system.name]) if system.name in results.speeds else None,
         }
         for system in results.systems

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from compress.nodes import nodes
 from compress.speech import Samples
 from device import bundle
 from device.enhancer import StreamEnhancer
@@ -51,6 +52,10 @@ class System:
     """Size of what holds the network; None where there is none."""
     start: Callable[[], Step]
     """A new stream; one at a time is used."""
+    macs: int | None = None
+    """Multiply-accumulates a hop, where they are known."""
+    nodes: int | None = None
+    """Operators of the model file."""
 
     @property
     def latency_ms(self) -> float:
@@ -96,6 +101,8 @@ def of_bundle(folder: Path) -> System:
         parameters=manifest.result.parameters,
         bytes=model.bundle.model.stat().st_size,
         start=lambda: StreamEnhancer(model).process,
+        macs=manifest.result.macs,
+        nodes=nodes(model.bundle.model),
     )
 
 
