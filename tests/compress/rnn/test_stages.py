@@ -76,9 +76,10 @@ def test_a_step_is_proved_and_taken_up_again(
         assert record.parameters <= table["parameters"] * count.parameters(baseline)
     (again,), other = _run(trained, tmp_path, table)
     assert again == record
-    words = task.example()
-    with torch.no_grad():
-        assert torch.equal(net.eval()(words)[0], other.eval()(words)[0])
+    state, words = net.state_dict(), task.example()
+    assert all(torch.equal(value, state[name]) for name, value in other.state_dict().items())
+    with torch.no_grad():  # where weights lie in memory may decide about a last bit
+        torch.testing.assert_close(net.eval()(words)[0], other.eval()(words)[0])
 
 
 def test_steps_go_together_and_what_is_gone_stays_gone(

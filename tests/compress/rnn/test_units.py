@@ -157,7 +157,7 @@ def test_a_structure_rebuilds_every_form() -> None:
     fresh = structure.rebuild(Sequence(nn.GRU), structure.describe(net))
     fresh.load_state_dict(net.state_dict())
     with torch.no_grad():
-        assert torch.equal(fresh.eval()(inputs())[0], net.eval()(inputs())[0])
+        torch.testing.assert_close(fresh.eval()(inputs())[0], net.eval()(inputs())[0])
 
 
 def test_a_size_is_met_from_below_and_not_missed_by_much() -> None:
