@@ -126,8 +126,8 @@ def markdown(results: Results) -> str:
         "- Every output was moved back by the delay its system states, never by one searched for. "
         "lag: samples that the cross-correlation with the clean sound still finds, median of the "
         "recordings.",
-        "- SI-SDR counts phase: even clean speech comes out of WebRTC's with about 2 dB. DNSMOS may "
-        "rise while SI-SDR and STOI fall.",
+        "- SI-SDR counts phase: even clean speech comes out of WebRTC's with about 2 dB. DNSMOS "
+        "may rise while SI-SDR and STOI fall.",
         "- A peer may have learned from speakers of these recordings: the DNS challenge's speech "
         "and LibriSpeech both come from LibriVox.",
     ]
