@@ -5,7 +5,7 @@ learns it 257 times over, one on bands learns it once, from as many more example
 FullSubNet's (Hao et al. 2021, arXiv:2010.15508); in place of its LSTMs are dilated convolutions,
 which train in parallel over time. [C] throughout. F = 32 bands, c channels a band:
 
-    x_t  ← x_t / (mean level so far + ε)                                  256 bins, without bin 0
+    x_t  ← x_t / (mean level so far + ε)                              256 bins, without the last
     u    = relu(norm(windows of 8 bins, 4 apart))                         64 places, c/2 …
     y    = norm(windows of 4 places, 2 apart) + place                     [F, c]
     y_t  ← y_t + W_squeeze relu(norm(W_expand (y_{t−2d}, y_{t−d}, y_t)))  in each block, per band
@@ -116,7 +116,7 @@ class BandTCN(MaskNet):
         """Feature [batch, 257, time] → mask of the same shape."""
         x = F.pad(x, (0, self.lookahead))
         x = x / (running_mean(x.mean(1, keepdim=True), self.memory) + QUIET)
-        x = x.transpose(1, 2)[:, None, :, 1:].contiguous(memory_format=torch.channels_last)
+        x = x.transpose(1, 2)[:, None, :, :-1].contiguous(memory_format=torch.channels_last)
         u = F.relu(self.windows_norm(self.windows(x)))
         y = self.enter_norm(self.enter(u))
         y = self.blocks(y + self.place.to(y.dtype))
@@ -124,7 +124,7 @@ class BandTCN(MaskNet):
         v = torch.stack((even, odd), -1).flatten(-2)
         v = F.relu(self.leave_norm(v + self.skip(u)))
         m = self.leave(v.permute(0, 2, 3, 1)).flatten(2)
-        m = torch.cat((m[..., :1], m), -1).transpose(1, 2)
+        m = torch.cat((m, m[..., -1:]), -1).transpose(1, 2)
         return torch.sigmoid(m[..., self.lookahead :])
 
 
@@ -185,7 +185,7 @@ class Stream(StreamNet):
         """frame [1, 257] and states → mask [1, 257] and the new states."""
         frames = one_more(frames, self.memory)
         level = level + FRAME / frames * (frame.mean(-1, keepdim=True) - level)
-        x = F.pad((frame / (level + QUIET))[:, 1:], (2, 2)).reshape(PLACES + 1, 4)
+        x = F.pad((frame / (level + QUIET))[:, :-1], (2, 2)).reshape(PLACES + 1, 4)
         u = F.relu(self.windows(torch.cat((x[:-1], x[1:]), -1)))
         pairs = F.pad(u, (0, 0, 1, 1)).reshape(BANDS + 1, -1)
         y = self.enter(torch.cat((pairs[:-1], pairs[1:]), -1)) + self.place
@@ -197,7 +197,7 @@ class Stream(StreamNet):
             y = block(y, heard)
         v = F.relu(self.unfold(y).reshape(PLACES, -1) + self.skip(u))
         m = self.leave(v).reshape(1, -1)
-        mask = torch.sigmoid(torch.cat((m[:, :1], m), -1))
+        mask = torch.sigmoid(torch.cat((m, m[:, -1:]), -1))
         return mask, frames, level, torch.cat(newest).reshape(1, -1)
 
 

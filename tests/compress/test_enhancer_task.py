@@ -297,7 +297,12 @@ def test_real_sets_are_split_by_speaker_and_noise(data_folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    [("enhancer-tcn", 215e3), ("enhancer-quick", 136e3), ("enhancer-fullsubnet", 0.73e6)],
+    [
+        ("enhancer-tcn", 1.11e6),
+        ("enhancer-bands", 215e3),
+        ("enhancer-quick", 136e3),
+        ("enhancer-fullsubnet", 0.73e6),
+    ],
 )
 def test_shipped_recipes_build_what_their_pages_say(name: str, parameters: float) -> None:
     loaded = recipe.load(name)

@@ -65,7 +65,7 @@ def test_streaming_with_the_hosts_memory_equals_offline(lookahead: int) -> None:
 @torch.no_grad()
 def test_every_band_is_heard_in_every_other() -> None:
     net, x = network(), sound()
-    for bin_ in (1, 128, 256):
+    for bin_ in (0, 128, 255):  # the lowest most of all: rumble is there
         other = x.clone()
         other[:, bin_, 50] *= 3
         assert ((net(x) - net(other)).abs().amax((0, 2)) > 0).all()
