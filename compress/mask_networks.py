@@ -25,6 +25,9 @@ class Front(Frozen):
     exponent: float = Field(0.3, gt=0, le=1)
     mask: Literal["magnitude", "complex"] = "magnitude"
     lookahead: int = Field(0, ge=0, description="frames heard before a frame's mask is given")
+    start: str | None = Field(
+        None, description="weights to go on from (.safetensors), below the data folders or shipped"
+    )
 
     @model_validator(mode="after")
     def _windows_add_up(self) -> "Front":

@@ -5,7 +5,8 @@ x = clip(g · (s + a·n)),  y = g · s     s = E_s(r * speech), n = E_n(noise)
 r    room impulse response (none for most examples). The target keeps the room: it is the
      reverberant image of the speech at the microphone
 E    colouring: a smooth random gain over frequency, and at times the band limit of a poor
-     microphone
+     microphone, or rumble under the noise: wind, traffic and handling reach microphones below the
+     voice, at times far louder than it, and most recorded noise has been freed of them
 a    a² = Σs² / (Σn² · 10^(SNR/10)): the wanted signal-to-noise ratio, exact over the example
 g    brings s + a·n to the wanted level; what leaves −1…1 then is clipped in x, not in y
 """
@@ -52,6 +53,9 @@ class Mixing(Frozen):
     colour_db: float = Field(5.0, ge=0, description="largest gain of the random colouring")
     band_share: float = Field(0.15, ge=0, le=1, description="share of band-limited examples")
     band_hz: Range = (3400.0, 7500.0)
+    rumble_share: float = Field(0, ge=0, le=1, description="share of examples with rumble added")
+    rumble_db: Range = Field((-5.0, 15.0), description="of the rumble, against the noise it joins")
+    rumble_hz: Range = Field((20.0, 60.0), description="above it, rumble falls off")
 
 
 class Mixer:
@@ -122,6 +126,8 @@ class Mixer:
         spectrum *= limit * self._colour(random, examples, bins)
         target = np.fft.irfft(spectrum, size)[:, : self.length].astype(np.float32)
         spectrum = np.fft.rfft(noise, size) * (limit * self._colour(random, examples, bins))
+        if config.rumble_share:
+            spectrum += self._rumble(random, spectrum)
         noise = np.fft.irfft(spectrum, size)[:, : self.length].astype(np.float32)
         return target, noise
 
@@ -164,9 +170,29 @@ class Mixer:
         """Low-pass gains [example, bin], one for examples that keep their band."""
         limited = random.random(examples) < self._config.band_share
         limits = random.uniform(*self._config.band_hz, examples)
+        return self._low_pass(limits, bins) ** limited[:, None].astype(np.float32)
+
+    def _rumble(
+        self, random: np.random.Generator, noise: NDArray[np.complex128]
+    ) -> NDArray[np.complex128]:
+        """Spectra [example, bin] to add to those of the noise: low-passed Gaussian noise."""
+        examples, bins = noise.shape
+        config = self._config
+        limits = np.asarray(random.uniform(*config.rumble_hz, examples))
+        shape = self._low_pass(limits, bins)
+        parts = random.standard_normal((2, *noise.shape))
+        rumble = (parts[0] + 1j * parts[1]) * shape
+        decibels = random.uniform(*config.rumble_db, examples)
+        spread = np.sqrt((self.length + self._taps) / self.length)  # it also fills the padding
+        gain = 10 ** (decibels / 20) * spread * np.linalg.norm(noise, axis=1)
+        gain *= random.random(examples) < config.rumble_share
+        added: NDArray[np.complex128] = rumble * (gain / np.linalg.norm(rumble, axis=1))[:, None]
+        return added
+
+    def _low_pass(self, limits: NDArray[np.float64], bins: int) -> Batch:
+        """Gains [example, bin] that fall off above each example's limit in Hz."""
         octaves = np.log2(np.maximum(self._frequencies(bins), 1)[None] / limits[:, None])
-        decibels = -ROLL_OFF * np.maximum(octaves, 0) * limited[:, None]
-        return (10 ** (decibels / 20)).astype(np.float32)
+        return (10 ** (-ROLL_OFF * np.maximum(octaves, 0) / 20)).astype(np.float32)
 
 
 def mix(

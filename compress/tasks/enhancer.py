@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from compress import mask_networks, spectra, speech, speech_metrics
+from compress import mask_networks, spectra, speech, speech_metrics, start
 from compress.enhancer_loss import EnhancerLoss, Loss, shortfall
 from compress.mask_networks import Network, Tcn
 from compress.mixing import Mixer, Mixing
@@ -69,15 +69,28 @@ class Enhancer:
         self._front = mask_networks.front_end(settings.model, settings.data.rate)
         self._end = spectra.FrontEnd(self._front)
         self._loss = EnhancerLoss(settings.loss, self._end)
+        self._start = start.find(settings.model.start, folders)
         self._noisy: dict[str, dict[str, float]] = {}  # split → scores of the input as it is
 
     def data(self) -> Data:
         """Description, licence and fingerprint of what the network learns from."""
-        return self._sets.origin()
+        origin = self._sets.origin()
+        if self._start is None:
+            return origin
+        return origin.model_copy(
+            update={"fingerprint": start.fingerprint(origin.fingerprint, self._start)}
+        )
 
     def build(self) -> nn.Module:
-        """The uncompressed network."""
-        return self._settings.model.build(self._settings.data.rate)
+        """The uncompressed network, fresh or with the weights that [model] starts from.
+
+        Raises:
+            BadInputError: they are no such weights, or another network's.
+        """
+        net = self._settings.model.build(self._settings.data.rate)
+        if self._start is not None:
+            start.load(net, self._start)
+        return net
 
     def example(self) -> Tensor:
         """The feature of one validation mixture [1, feature, frame]."""

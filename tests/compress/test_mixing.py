@@ -133,6 +133,20 @@ def test_band_limit_removes_the_highest_frequencies_of_both() -> None:
         assert -27 < 10 * np.log10(high / low) < -21
 
 
+def test_rumble_joins_the_noise_below_its_limit_at_its_level() -> None:
+    config = PLAIN.model_copy(
+        update={"rumble_share": 1.0, "rumble_hz": (40.0, 40.0), "rumble_db": (10.0, 10.0)}
+    )
+    noisy, target = mixer(config).batch(np.random.default_rng(0), 8)
+    power = np.abs(np.fft.rfft(noisy.astype(np.float64) - target)) ** 2
+    low, high = power[:, :80].sum(1), power[:, 80:].sum(1)  # two octaves above the limit: 160 Hz
+    assert np.abs(10 * np.log10(low / high) - 10).max() < 3  # the window cuts a random part of it
+    same = mixer(PLAIN).batch(np.random.default_rng(0), 8)[1]
+    np.testing.assert_allclose(
+        target[0] / np.linalg.norm(target[0]), same[0] / np.linalg.norm(same[0]), atol=1e-5
+    )
+
+
 def test_late_speech_starts_with_silence() -> None:
     config = PLAIN.model_copy(update={"late_share": 1.0})
     _, target = mixer(config).batch(np.random.default_rng(1), 4)

@@ -9,7 +9,7 @@ from compress import quantization
 from device import bundle, signing
 
 ZOO = Path(__file__).parents[2] / "models" / "zoo"
-BUNDLES = sorted(path.name for path in ZOO.iterdir())
+BUNDLES = sorted(path.parent.name for path in ZOO.glob("*/manifest.json"))
 STORED = {"static-int8": "INT8", "dynamic-int8": "INT8", "fp16": "FLOAT16"}  # weights by scheme
 PAIRS = sorted(name for name in BUNDLES if f"{name}-baseline" in BUNDLES)
 
