@@ -92,6 +92,9 @@ class Study(Frozen):
     budgets: tuple[float, ...] = Field(description="shares of the true parameters kept")
     pretrained: bool = Field(False, description="the task's network is the baseline, as it is")
     int8: bool = Field(False, description="score the files in dynamic int8, too")
+    int8_keep: dict[str, tuple[str, ...]] = Field(
+        {}, description="of an exported part: layers that then stay float16"
+    )
     method: tuple[Method, ...]
 
 
@@ -179,11 +182,12 @@ class Runner:
             )
         )
         for scheme in ("fp32", "dynamic-int8") if self.study.int8 else ("fp32",):
-            numbers = Quantize.model_validate({"kind": "quantize", "scheme": scheme})
+            kept = self.study.int8_keep if scheme != "fp32" else {}
             with tempfile.TemporaryDirectory() as folder:
                 models = {name: Path(folder) / f"{name}.tflite" for name in parts}
                 spent = 0.0
                 for name, part in parts.items():
+                    numbers = Quantize(kind="quantize", scheme=scheme, keep=kept.get(name, ()))
                     export.export(part, numbers, models[name], Path(folder) / "golden.npz")
                     inputs = export.by_key(part, part.examples)
                     spent += measure.latency(models[name], inputs, Measure()).p50_ms
@@ -243,6 +247,7 @@ def _done(out: Path) -> set[tuple[str, str, str]]:
 
 def _append(out: Path, row: dict[str, Any]) -> None:
     """Add a line in one write; columns are those of the first row."""
+    out.mkdir(parents=True, exist_ok=True)
     path = out / ROWS
     names = list(next(_rows(out), row))
     rounded = {n: float(f"{v:.6g}") if isinstance(v, float) else v for n, v in row.items()}

@@ -115,19 +115,6 @@ def read(path: Path) -> tuple[Operator, ...]:
     return tuple(found)
 
 
-def weights(operator: Operator, operators: tuple[Operator, ...]) -> list[Tensor]:
-    """The constants an operator takes as weights, also through a dequantization or a view."""
-    makers = {output: maker for maker in operators for output in maker.outputs}
-    found = []
-    for index in WEIGHTED.get(operator.name, ()):
-        tensor = operator.inputs[index] if index < len(operator.inputs) else None
-        while tensor is not None and tensor in makers and makers[tensor].name in VIEWS:
-            tensor = makers[tensor].inputs[0]
-        if tensor is not None and tensor.constant:
-            found.append(tensor)
-    return found
-
-
 def layer(name: str) -> str:
     """The path of a module from a tensor's name.
 

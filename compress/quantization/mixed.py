@@ -8,7 +8,6 @@ are spared from the largest e_i² on, as long as their weights fit in the budget
 not fit is passed over, and one below WORTH of the sum is not worth its conversions.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +85,7 @@ def rules(found: Sequence[Sensitivity], high: str) -> list[Rule]:
         "int16x8": (schemes.UNIFORM, published.static_wi8_ai16()[0]["op_config"]),
     }[high]
     return base + [
-        schemes.rule(algorithm, config, operation=one.operator, scope=_exactly(one.output))
+        schemes.rule(algorithm, config, operation=one.operator, scope=schemes.exactly(one.output))
         for one in found
         if one.spared
     ]
@@ -113,12 +112,9 @@ def figure(found: Sequence[Sensitivity]) -> Figure:
 
 def _alone(output: str, operator: str) -> list[Rule]:
     config = published.static_wi8_ai8()[0]["op_config"]
-    return [schemes.rule(schemes.UNIFORM, config, operation=operator, scope=_exactly(output))]
-
-
-def _exactly(output: str) -> str:
-    """The scope of one operator: its outputs' names, each followed by a semicolon."""
-    return f"^{re.escape(output)};?$"
+    return [
+        schemes.rule(schemes.UNIFORM, config, operation=operator, scope=schemes.exactly(output))
+    ]
 
 
 def _answers(model: Path, examples: Sequence[Example]) -> dict[str, NDArray[np.float32]]:

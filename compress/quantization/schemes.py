@@ -3,6 +3,7 @@
 Inputs and outputs stay float32, so a host needs no scales; it costs at most 0.02 ms.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,11 @@ def rule(algorithm: str, config: Rule, *, operation: str = "*", scope: str = ".*
         "algorithm_key": algorithm,
         "op_config": config,
     }
+
+
+def exactly(output: str) -> str:
+    """The scope of one operator: its outputs' names, each followed by a semicolon."""
+    return f"^{re.escape(output)};?$"
 
 
 def float_ends() -> list[Rule]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compress.figures import Figure
-from compress.quantization import mixed, ranges, rules, sqnr
+from compress.quantization import kept, mixed, ranges, rules, sqnr
 from compress.quantization.audit import Audit, check, inspect
 from compress.quantization.ranges import Example
 from compress.quantization.schemes import SCHEMES
@@ -38,7 +38,8 @@ def quantize(
 
     Raises:
         FieldwrenError: the audit found something that is not as the scheme says.
-        BadInputError: the runtime of this machine cannot run the result.
+        BadInputError: the runtime of this machine cannot run the result, or a layer to be kept
+            does not exist.
     """
     scheme = SCHEMES[numbers.scheme]
     if scheme.rules is None:
@@ -53,7 +54,10 @@ def quantize(
         assert found is not None
         sensed = mixed.sensitivities(source, found, examples, numbers.spare)
         chosen = mixed.rules(sensed, numbers.high)
+    named = kept.find(source, numbers.keep)
+    chosen = [*chosen, *kept.rules(named)]
     spared = frozenset(one.output for one in sensed if one.spared)
+    spared |= {operator.outputs[0].name for operator in named}
     with files.replacing(target) as temporary:
         rules.apply(source, chosen, found, temporary)
         made = check(temporary, scheme, spared)

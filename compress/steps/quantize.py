@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from device.manifest import Frozen
 
@@ -19,3 +19,14 @@ class Quantize(Frozen):
     high: Literal["fp32", "fp16", "int16x8"] = Field(
         "fp32", description="mixed-int8: numbers of the layers that suffer most"
     )
+    keep: tuple[str, ...] = Field(
+        (),
+        description="schemes with int8 weights: layers that stay float16, patterns of the report's "
+        "names",
+    )
+
+    @model_validator(mode="after")
+    def _something_to_keep_from(self) -> "Quantize":
+        if self.keep and self.scheme in ("fp32", "fp16"):
+            raise ValueError(f"keep is for schemes with int8 weights, not for {self.scheme}")
+        return self

@@ -85,11 +85,13 @@ def test_a_finished_row_is_known_and_tabled(
         rnn_bench.table(tmp_path / "study.toml", tmp_path)
     for seed, ppl in ((0, 10.0), (1, 12.0)):
         row = {"method": "SVD", "budget": "0.6", "seed": seed, "test_ppl": ppl}
-        rnn_bench._append(tmp_path, row)
-    rnn_bench._append(tmp_path, {"method": "baseline", "budget": "1", "seed": 0, "test_ppl": 9.0})
-    assert ("SVD", "0.6", "1") in rnn_bench._done(tmp_path)
+        rnn_bench._append(tmp_path / "out", row)
+    rnn_bench._append(
+        tmp_path / "out", {"method": "baseline", "budget": "1", "seed": 0, "test_ppl": 9.0}
+    )
+    assert ("SVD", "0.6", "1") in rnn_bench._done(tmp_path / "out")
     capsys.readouterr()
-    rnn_bench.table(tmp_path / "study.toml", tmp_path)
+    rnn_bench.table(tmp_path / "study.toml", tmp_path / "out")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "| method | budget | seeds | test_ppl |"
     assert lines[2] == "| baseline | 100% | 1 | 9 |"

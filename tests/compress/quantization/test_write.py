@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from compress import export
 from compress.quantization import SCHEMES, check, inspect, mixed, quantize, sqnr
 from compress.steps import Quantize
 from compress.task import OneStep
+from device.errors import BadInputError
 from device.runtime import Runtime
 from tests.compress.quantization.conftest import Converted
 
@@ -105,6 +107,23 @@ def test_an_lstm_goes_to_dynamic_int8_with_all_its_matrices(tmp_path: Path) -> N
     for key in ("output_0", "output_1", "output_2"):
         x, q = (np.stack([Runtime(p)(e)[key] for e in fed]) for p in (plain, int8))
         assert 0 < np.sqrt(((q - x) ** 2).mean()) < 0.02 * x.std()
+
+
+@pytest.mark.parametrize("scheme", ["dynamic-int8", "static-int8"])
+def test_named_layers_stay_float16(lopsided: Converted, tmp_path: Path, scheme: str) -> None:
+    path = lopsided.quantized(tmp_path / "m.tflite", scheme, keep=["*.expand.conv"])
+    halves = {layer.name for layer in inspect(path).layers if layer.weight == "FLOAT16"}
+    assert LOPSIDED in halves and all(name.endswith("expand.conv") for name in halves)
+    assert inspect(path).weights == {"INT8": 8 - len(halves), "FLOAT16": len(halves)}
+    plain = lopsided.quantized(tmp_path / "int8.tflite", scheme)
+    expected = _answers(lopsided.plain, lopsided)
+    better, worse = (((_answers(p, lopsided) - expected) ** 2).mean() for p in (path, plain))
+    assert better < 0.5 * worse  # int8 activations stay in the static scheme
+    with pytest.raises(BadInputError, match=r"no layer matches 'head'; there are .*expand\.conv"):
+        lopsided.quantized(tmp_path / "n.tflite", scheme, keep=["head"])
+    assert not (tmp_path / "n.tflite").exists()
+    with pytest.raises(ValidationError, match="keep is for schemes with int8 weights"):
+        Quantize(kind="quantize", scheme="fp16", keep=("*",))
 
 
 def test_the_worst_layers_are_spared_within_the_budget() -> None:
