@@ -116,12 +116,18 @@ class Runtime:
 
         Raises:
             NonFiniteError: an output holds NaN or infinity.
+            BadInputError: the runtime accepted the model and then has no value for an output.
         """
         self.feed(values)
         self.invoke()
         results = {}
         for key, detail in self._outputs.items():
-            value = self._interpreter.get_tensor(detail["index"])
+            try:
+                value = self._interpreter.get_tensor(detail["index"])
+            except ValueError as error:  # XNNPACK, where int8 and float layers of an LSTM alternate
+                raise BadInputError(
+                    f"{self.description}: cannot run this model: no value for output {key}"
+                ) from error
             if value.dtype != np.float32:
                 scale, zero = detail["quantization"]
                 value = (value.astype(np.float32) - zero) * np.float32(scale)

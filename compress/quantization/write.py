@@ -52,7 +52,10 @@ def quantize(
     sensed: tuple[mixed.Sensitivity, ...] = ()
     if numbers.scheme == "mixed-int8":
         assert found is not None
-        sensed = mixed.sensitivities(source, found, examples, numbers.spare)
+        try:
+            sensed = mixed.sensitivities(source, found, examples, numbers.spare)
+        except BadInputError as error:
+            raise _unfit(numbers.scheme, error, "dynamic-int8 with keep may be") from error
         chosen = mixed.rules(sensed, numbers.high)
     named = kept.find(source, numbers.keep)
     chosen = [*chosen, *kept.rules(named)]
@@ -71,5 +74,9 @@ def _runs(model: Path, scheme: str) -> None:
     try:
         Runtime(model)
     except BadInputError as error:
-        reason = str(error).partition(": ")[2]
-        raise BadInputError(f"scheme {scheme} is not for this model: {reason}") from error
+        raise _unfit(scheme, error) from error
+
+
+def _unfit(scheme: str, error: BadInputError, instead: str = "") -> BadInputError:
+    reason = str(error).partition(": ")[2] + (f"; {instead}" if instead else "")
+    return BadInputError(f"scheme {scheme} is not for this model: {reason}")

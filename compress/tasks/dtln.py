@@ -127,11 +127,12 @@ class Dtln:
                 found: speech.Samples = net(torch.from_numpy(noisy)[None])[0].numpy()
             return found
 
-        return self._scores(enhance, split)
+        return self._scores(enhance, split, fast=split == "validation")
 
     def evaluate_files(self, models: dict[str, Path], split: str) -> Quality:
-        """The same through the exported parts, frame by frame."""
-        return self._scores(Stream(models["spectrum"], models["feature"]).enhance, split)
+        """All scores of either split through the exported parts, frame by frame."""
+        enhance = Stream(models["spectrum"], models["feature"]).enhance
+        return self._scores(enhance, split, fast=False)
 
     def evaluate_deployed(self, model: Any, split: str) -> Quality:
         """There is no bundle to be evaluated."""
@@ -183,10 +184,9 @@ class Dtln:
             )
         }
 
-    def _scores(self, enhance: speech_metrics.Enhance, split: str) -> Quality:
-        rate, fast = self._sets.rate, split == "validation"
-        pairs = self._sets.mixtures(split) if fast else self._sets.pairs
-        return Quality("si_sdr", speech_metrics.score(pairs, enhance, rate, fast=fast))
+    def _scores(self, enhance: speech_metrics.Enhance, split: str, *, fast: bool) -> Quality:
+        pairs = self._sets.mixtures(split) if split == "validation" else self._sets.pairs
+        return Quality("si_sdr", speech_metrics.score(pairs, enhance, self._sets.rate, fast=fast))
 
     @cached_property
     def _mixer(self) -> Mixer:

@@ -104,6 +104,9 @@ def test_an_lstm_goes_to_dynamic_int8_with_all_its_matrices(tmp_path: Path) -> N
     assert made.audit.weights == {"INT8": 3}
     assert {layer.scales for layer in made.audit.layers} == {256, 20}
     assert int8.stat().st_size < 0.45 * plain.stat().st_size
+    mixed_numbers = Quantize(kind="quantize", scheme="mixed-int8")  # XNNPACK loses a state
+    with pytest.raises(BadInputError, match=r"mixed-int8 is not for this model: .*; dynamic-int8"):
+        quantize(plain, mixed_numbers, fed, tmp_path / "mixed.tflite")
     for key in ("output_0", "output_1", "output_2"):
         x, q = (np.stack([Runtime(p)(e)[key] for e in fed]) for p in (plain, int8))
         assert 0 < np.sqrt(((q - x) ** 2).mean()) < 0.02 * x.std()
