@@ -1,0 +1,1 @@
+UdO789hunwWOHowG+/I2G8MfaJniDgoF3ZZwp327ZT12dhhpOvw12pxvqgdbJEn9j7cFz0KPBvvltwO1ufpYCA==
