@@ -1,7 +1,7 @@
 """Layers that a recipe names to keep float16 weights in an int8 file.
 
 Where sound enters and leaves a network, eight bits are heard in its pauses: DTLN loses .16 PESQ to
-them in two of its eleven matrices (benchmarks/quantization.md). `mixed-int8` finds such layers in
+them in two of its twelve matrices (benchmarks/quantization.md). `mixed-int8` finds such layers in
 networks that bear int8 activations; recurrent ones do not, so here they are named.
 """
 
