@@ -11,6 +11,9 @@ is done; finished cells and stages are not done again, so a study may be stopped
 processes (`--part 0/2` and `--part 1/2`; the seeds' baselines must be there first: `--part 0/0`).
 `keep` puts finished baselines into benchmarks/baselines/, where `run` finds them on any machine.
 
+A study without budgets is of steps that choose how much to remove (`fake-prune`); a control there
+names the method that it is to `match`, seed by seed, and runs after it.
+
 All choices (which method is best) are to be made on the validation column. The test column is the
 same networks on the test split.
 """
@@ -61,6 +64,7 @@ class Method(Frozen):
     lr: float | None = Field(None, gt=0, description="of the further training, if not the study's")
     seeds: tuple[int, ...] | None = None
     budgets: tuple[float, ...] | None = None
+    match: str | None = Field(None, description="method whose share, of the same seed, is kept")
 
 
 class Study(Frozen):
@@ -68,7 +72,9 @@ class Study(Frozen):
 
     recipe: str
     seeds: tuple[int, ...]
-    budgets: tuple[float, ...] = Field(description="shares of multiply-accumulates kept")
+    budgets: tuple[float, ...] = Field(
+        (), description="shares of multiply-accumulates kept; none: the steps choose"
+    )
     finetune: Schedule
     method: tuple[Method, ...]
 
@@ -78,7 +84,7 @@ class Row(Frozen):
 
     method: str
     by: str
-    budget: float
+    budget: float | None
     seed: int
     macs: int
     parameters: int
@@ -107,8 +113,8 @@ def run(
         (seed, method, budget)
         for seed in chosen.seeds
         for method in chosen.method
-        for budget in chosen.budgets
-        if seed in (method.seeds or chosen.seeds) and budget in (method.budgets or chosen.budgets)
+        for budget in method.budgets or chosen.budgets or (None,)
+        if seed in (method.seeds or chosen.seeds)
     ]
     mine = studies.share(cells, part)
     for seed in chosen.seeds:
@@ -131,7 +137,7 @@ class Runner:
         """The baseline's score on the test split."""
         return self.start.task.evaluate(self.start.net, "test").value
 
-    def cell(self, method: Method, budget: float) -> None:
+    def cell(self, method: Method, budget: float | None) -> None:
         """Prune, train further, score, write the row."""
         start = self.start
         net, records = self.walk(method, budget)
@@ -155,17 +161,18 @@ class Runner:
         files.write_bytes(path, row.model_dump_json(indent=1).encode())
         print(f"{path.stem}: {row.validation:.2f}, baseline {row.baseline_validation:.2f}")
 
-    def walk(self, method: Method, budget: float) -> tuple[nn.Module, list[store.Record]]:
+    def walk(self, method: Method, budget: float | None) -> tuple[nn.Module, list[store.Record]]:
         """The network that a cell ends with, and its stages; those that are finished are reused."""
-        name = _cell(method, budget, self.seed)
+        name = _cell(method.name, budget, self.seed)
         net = copy.deepcopy(self.start.fresh if method.scratch else self.start.net)
         schedule, key = self.study.finetune, store.key(name, self.start.place.key)
         records: list[store.Record] = []
         if method.scratch:
             epochs = self.start.recipe.baseline.epochs + schedule.epochs
             schedule = self.start.recipe.baseline.model_copy(update={"epochs": epochs})
-        steps = [_step(table, budget) for table in method.steps]
-        left = schedule.epochs - sum(getattr(step, "epochs", 0) for step in steps)
+        share = self._matched(method.match) if method.match is not None else budget
+        steps = [_step(table, share) for table in method.steps]
+        left = schedule.epochs - sum(s.epochs for s in steps if isinstance(s, Schedule))
         further = {**schedule.model_dump(), "epochs": left, "distil": method.distil}
         if method.lr is not None:
             further["lr"] = method.lr
@@ -185,8 +192,15 @@ class Runner:
             records.append(record)
         return net, records
 
+    def _matched(self, name: str) -> float:
+        path = self.out / "rows" / f"{_cell(name, None, self.seed)}.json"
+        if not path.exists():
+            raise errors.BadInputError(f'{path}: not there: run the method "{name}" first')
+        row = Row.model_validate_json(path.read_bytes())
+        return row.macs / row.baseline_macs
 
-def _step(table: dict[str, Any], budget: float) -> Change:
+
+def _step(table: dict[str, Any], budget: float | None) -> Change:
     """A step with the cell's budget, if its kind has one."""
     kind = next(
         k for k in get_args(Change) if table["kind"] in get_args(k.model_fields["kind"].annotation)
@@ -196,12 +210,13 @@ def _step(table: dict[str, Any], budget: float) -> Change:
     )
 
 
-def _cell(method: Method, budget: float, seed: int) -> str:
-    return f"{re.sub('[^a-z0-9]+', '-', method.name.lower())}-{budget:g}-seed{seed}"
+def _cell(method: str, budget: float | None, seed: int) -> str:
+    share = "found" if budget is None else f"{budget:g}"
+    return f"{re.sub('[^a-z0-9]+', '-', method.lower()).strip('-')}-{share}-seed{seed}"
 
 
-def _row(out: Path, method: Method, budget: float, seed: int) -> Path:
-    return out / "rows" / f"{_cell(method, budget, seed)}.json"
+def _row(out: Path, method: Method, budget: float | None, seed: int) -> Path:
+    return out / "rows" / f"{_cell(method.name, budget, seed)}.json"
 
 
 @cli.command()
@@ -230,8 +245,9 @@ def table(study: Path, out: Annotated[Path, typer.Option(help="results of run")]
     of = defaultdict(list)
     for row in rows:
         of[row.budget, row.method].append(row)
-    for budget in chosen.budgets:
-        print(f"\n{budget:.0%} of the multiply-accumulates\n")
+    for budget in chosen.budgets or (None,):
+        of_all = "" if budget is None else f"\n{budget:.0%} of the multiply-accumulates\n"
+        print(of_all)
         print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
         ranked = sorted(
             (found for (share, _), found in of.items() if share == budget),
