@@ -13,7 +13,7 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator
 
 from compress import tasks
 from compress.steps import Qat, Quantize, Schedule, Search, Step
-from device.errors import BadInputError
+from device.errors import BadInputError, first_problem
 from device.manifest import Frozen
 
 SHIPPED = Path(__file__).parent / "recipes"
@@ -106,7 +106,4 @@ def _validated(kind: type[Validated], table: dict[str, Any], path: Path) -> Vali
     try:
         return kind.model_validate(table)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        reason = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
-        raise BadInputError(f"{path}: {where}: {reason}") from error
+        raise BadInputError(f"{path}: {first_problem(error)}") from error

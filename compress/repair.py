@@ -36,6 +36,7 @@ from compress.criteria.filters import kernel, rows, weight
 from compress.criteria.members import TINY
 from compress.statistics import Loss
 from compress.task import Batch
+from device.errors import BadInputError
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
 POSITIONS = 1024  # of every layer and batch
@@ -59,7 +60,15 @@ def repair(
 
     `loss` is called for the forward pass it makes, its value is not used. The last of `batches`,
     two at least, chooses λ.
+
+    Raises:
+        BadInputError: there is only one batch.
     """
+    if len(batches) < 2:
+        raise BadInputError(
+            "repair fits on all batches but the last, which chooses λ: give it two, of fewer "
+            "examples each if there are no more"
+        )
     left = _left(original, example, plan)
     order = _order(net, loss, batches[0])
     wanted: dict[str, list[Tensor]] = {name: [] for name in order}

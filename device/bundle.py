@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from device import files, signing
-from device.errors import BadInputError, NonFiniteError
+from device.errors import BadInputError, NonFiniteError, first_problem
 from device.manifest import Manifest, TensorSpec
 from device.runtime import Runtime
 
@@ -88,9 +88,7 @@ def read(
     try:
         manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise BadInputError(f"{path / MANIFEST}: {where}: {first['msg']}") from error
+        raise BadInputError(f"{path / MANIFEST}: {first_problem(error)}") from error
     for required in (MODEL, GOLDEN):
         if required not in manifest.files:
             raise BadInputError(f"{path / MANIFEST}: files: {required} has no hash")

@@ -16,7 +16,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from device.errors import BadInputError
+from device.errors import BadInputError, first_problem
 from device.signing import Policy
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -163,7 +163,7 @@ def load(path: Path) -> Config:
     try:
         config = Config(**values)
     except ValidationError as error:
-        raise BadInputError(f"{path}: {_first(error)}") from error
+        raise BadInputError(f"{path}: {first_problem(error)}") from error
     return _resolve(config, path.absolute().parent)
 
 
@@ -179,14 +179,6 @@ def password(mqtt: Mqtt) -> str | None:
         raise BadInputError(
             f"mqtt.password_file: {mqtt.password_file}: {error.strerror}"
         ) from error
-
-
-def _first(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return f"{where}: unknown key"
-    return f"{where}: {problem['msg']}"
 
 
 def _resolve(config: Config, base: Path) -> Config:

@@ -7,6 +7,12 @@ import sys
 from typing import NoReturn
 
 import typer
+from pydantic import ValidationError
+
+# a path that a user named is not what it should be; anything else, a full disk, is no input
+UNUSABLE = (
+    FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError,
+)  # fmt: skip
 
 
 class FieldwrenError(Exception):
@@ -25,6 +31,14 @@ class NonFiniteError(FieldwrenError):
     """A model returned NaN or infinity: never compared with a threshold, always refused."""
 
 
+def first_problem(error: ValidationError) -> str:
+    """One line on the first thing that a file or a table gets wrong."""
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"]) or "top level"
+    reason = "unknown key" if problem["type"] == "extra_forbidden" else problem["msg"]
+    return f"{where}: {reason}"
+
+
 def run(cli: typer.Typer) -> NoReturn:
     """Run a command line; end on our errors with one line on stderr and their exit code."""
     try:
@@ -38,4 +52,9 @@ def run(cli: typer.Typer) -> NoReturn:
     except BrokenPipeError:  # the reader of our output went away
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UNUSABLE) else 1)
     sys.exit(0)

@@ -111,7 +111,7 @@ def run(
         started = clock.perf_counter()
         other, numbers, key, coded = copy.deepcopy(net), cell.steps[-1], parent, None
         for index, table in enumerate(cell.steps[:-1]):
-            step = studies.STEP.validate_python(table)
+            step = studies.step(cell.name, table)
             key = advance.key(step, key)
             record = advance.advance(
                 store.Place(out / "stages" / cell.name / f"{index}-{advance.kind(step)}", key),

@@ -25,7 +25,7 @@ from collections import defaultdict
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import Field
@@ -34,7 +34,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
 from compress import advance, store
-from compress.steps import Budget, Change, Finetune, Schedule
+from compress.steps import Change, Finetune, Schedule
 from device import errors, files
 from device.manifest import Frozen
 from scripts import baselines, rivals, studies
@@ -116,6 +116,8 @@ def run(
         for budget in method.budgets or chosen.budgets or (None,)
         if seed in (method.seeds or chosen.seeds)
     ]
+    for _, method, budget in cells:  # before anything is trained
+        _steps(chosen, method, 0.5 if method.match is not None else budget)
     mine = studies.share(cells, part)
     for seed in chosen.seeds:
         todo = [c for c in mine if c[0] == seed and not _row(out, c[1], c[2], seed).exists()]
@@ -165,18 +167,14 @@ class Runner:
         """The network that a cell ends with, and its stages; those that are finished are reused."""
         name = _cell(method.name, budget, self.seed)
         net = copy.deepcopy(self.start.fresh if method.scratch else self.start.net)
-        schedule, key = self.study.finetune, store.key(name, self.start.place.key)
+        study, key = self.study, store.key(name, self.start.place.key)
         records: list[store.Record] = []
         if method.scratch:
-            epochs = self.start.recipe.baseline.epochs + schedule.epochs
-            schedule = self.start.recipe.baseline.model_copy(update={"epochs": epochs})
+            epochs = self.start.recipe.baseline.epochs + study.finetune.epochs
+            whole = self.start.recipe.baseline.model_copy(update={"epochs": epochs})
+            study = study.model_copy(update={"finetune": whole})
         share = self._matched(method.match) if method.match is not None else budget
-        steps = [_step(table, share) for table in method.steps]
-        left = schedule.epochs - sum(s.epochs for s in steps if isinstance(s, Schedule))
-        further = {**schedule.model_dump(), "epochs": left, "distil": method.distil}
-        if method.lr is not None:
-            further["lr"] = method.lr
-        for number, step in enumerate([*steps, Finetune(kind="finetune", **further)]):
+        for number, step in enumerate(_steps(study, method, share)):
             key = advance.key(step, key)
             place = store.Place(self.out / "cells" / name / f"{number}-{advance.kind(step)}", key)
             record = advance.advance(
@@ -200,14 +198,24 @@ class Runner:
         return row.macs / row.baseline_macs
 
 
-def _step(table: dict[str, Any], budget: float | None) -> Change:
-    """A step with the cell's budget, if its kind has one."""
-    kind = next(
-        k for k in get_args(Change) if table["kind"] in get_args(k.model_fields["kind"].annotation)
-    )
-    return studies.STEP.validate_python(
-        {**table, "macs": budget} if issubclass(kind, Budget) else table
-    )
+def _steps(study: Study, method: Method, share: float | None) -> list[Change]:
+    """A cell's steps and its further training.
+
+    Raises:
+        BadInputError: a step is none, or they train for longer than the study allows.
+    """
+    budget = None if share is None else {"macs": share}
+    steps = [studies.step(method.name, table, budget) for table in method.steps]
+    schedule = study.finetune
+    left = schedule.epochs - sum(s.epochs for s in steps if isinstance(s, Schedule))
+    if left < 1:
+        raise errors.BadInputError(
+            f"{method.name}: its steps leave no epoch of the study's {schedule.epochs} to fine-tune"
+        )
+    further = {**schedule.model_dump(), "epochs": left, "distil": method.distil}
+    if method.lr is not None:
+        further["lr"] = method.lr
+    return [*steps, Finetune(kind="finetune", **further)]
 
 
 def _cell(method: str, budget: float | None, seed: int) -> str:

@@ -209,9 +209,8 @@ class Runner:
             net = self.task.smaller(int(budget * count.parameters(self.baseline)))
         before: dict[str, float] = {}
         for number, table in enumerate(method.steps):
-            step = studies.STEP.validate_python(
-                {name: budget if value == BUDGET else value for name, value in table.items()}
-            )
+            filled = {name: budget if value == BUDGET else value for name, value in table.items()}
+            step = studies.step(method.name, filled)
             key = advance.key(step, key)
             place = store.Place(self.out / "cells" / cell / f"{number}-{advance.kind(step)}", key)
             record = self._advance(place, net, step)

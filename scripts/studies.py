@@ -1,17 +1,17 @@
 """What scripts that compare methods share: study files, steps from tables, parts of the work."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from compress.steps import Change
+from compress.steps import Budget, Change
 from device import errors
 from device.manifest import Frozen
 
-STEP: TypeAdapter[Change] = TypeAdapter(Annotated[Change, Field(discriminator="kind")])
+_STEP: TypeAdapter[Change] = TypeAdapter(Annotated[Change, Field(discriminator="kind")])
 Kind = TypeVar("Kind", bound=Frozen)
 Cell = TypeVar("Cell")
 
@@ -24,8 +24,35 @@ def read(path: Path, kind: type[Kind]) -> Kind:
     """
     try:
         return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+    except ValidationError as error:
+        raise errors.BadInputError(f"{path}: {errors.first_problem(error)}") from error
+    except (OSError, tomllib.TOMLDecodeError) as error:
         raise errors.BadInputError(f"{path}: not a study: {error}") from error
+
+
+def step(
+    method: str, table: Mapping[str, Any], budget: Mapping[str, float] | None = None
+) -> Change:
+    """A method's step from its table; a step that takes a budget gets the cell's.
+
+    Raises:
+        BadInputError: it is none.
+    """
+    try:
+        if budget is not None and issubclass(_kinds().get(table.get("kind"), Frozen), Budget):
+            table = {**table, **budget}
+        return _STEP.validate_python(table)
+    except ValidationError as error:
+        raise errors.BadInputError(f"{method}: steps: {errors.first_problem(error)}") from error
+
+
+def _kinds() -> dict[Any, type]:
+    """Kind → the class of its table."""
+    return {
+        kind: table
+        for table in get_args(Change)
+        for kind in get_args(table.model_fields["kind"].annotation)
+    }
 
 
 def share(cells: Sequence[Cell], part: str) -> list[Cell]:

@@ -11,15 +11,29 @@ from compress.policies.base import Allocation, Problem
 def cut(problem: Problem, ranks: Sequence[Tensor]) -> Allocation:
     """Keep the channels of highest rank; `ranks` are every group's, in the order of its scores.
 
+    Equal ranks, of ReLU'd maps' HRank or of norms that are not trained yet, are shared out over
+    their groups in proportion. Infinite ranks stay.
+
     Raises:
         FieldwrenError: the budget is out of reach.
     """
-    every = torch.cat(list(ranks)).sort().values
+    every = torch.cat(list(ranks))
+    within = torch.cat([_positions(own) for own in ranks])  # 0…1, in the channel's own group
+    order = within.argsort(stable=True)
+    order = order[every[order].argsort(stable=True)]
+    most = min(len(every) - 1, int(every.isfinite().sum()))
+    owners = torch.cat([torch.full((len(own),), index) for index, own in enumerate(ranks)])
 
     def remove(ratio: float) -> list[int]:
-        threshold = every[min(len(every) - 1, round(ratio * len(every)))]
-        return [problem.rounded(len(own), int((own >= threshold).sum())) for own in ranks]
+        gone = owners[order[: min(most, round(ratio * len(every)))]]
+        left = [len(own) - int((gone == index).sum()) for index, own in enumerate(ranks)]
+        return [problem.rounded(len(own), count) for own, count in zip(ranks, left, strict=True)]
 
     if problem.ratio is not None:
         return Allocation(problem.plan(remove(problem.ratio)))
     return Allocation(problem.largest(lambda ratio: problem.plan(remove(ratio))))
+
+
+def _positions(own: Tensor) -> Tensor:
+    """Where each channel stands among its group's, as a share of the group."""
+    return own.argsort(stable=True).argsort(stable=True) / len(own)

@@ -83,6 +83,7 @@ class Search:
         self.whole = self.cost.predicted(untouched)
         share = {"ratio": 1 - value, "macs": value, "parameters": value}.get(self.key)
         self.allowed = value if share is None else share * self.whole
+        self.met: float | None = None  # the measurement that ended the search
         self.aim = self.allowed  # less, once a measurement was more than its prediction
 
     def predicted(self) -> float:
@@ -99,6 +100,7 @@ class Search:
         if spent <= self.aim:
             measured = self.measured()
             if measured <= self.allowed:
+                self.met = measured
                 return False
             self.aim = CLOSER * spent * self.allowed / measured
         started, target = time.perf_counter(), max(self.aim, spent - self.table.gain * self.whole)
@@ -151,7 +153,7 @@ class Search:
             whole=self.whole,
             allowed=self.allowed,
             predicted=self.predicted(),
-            measured=self.measured(),
+            measured=self.measured() if self.met is None else self.met,
         )
 
     def figure(self) -> Figure:
@@ -222,7 +224,9 @@ class Search:
             batches = list(images.batches())
             repair(tried, self.net, context.example, plan, images.loss, batches)
         if step.finetune is not None:
-            checkpoint = context.checkpoint.with_name("candidate.pt")
+            # named by what it trains: a checkpoint of another candidate does not fit
+            name = f"candidate-{len(self.log)}-{made.layer}-{len(made.removed)}.pt"
+            checkpoint = context.checkpoint.with_name(name)
             tune(context, tried, step.finetune, made.layer, checkpoint=checkpoint)
             checkpoint.unlink()
         return tried

@@ -11,7 +11,7 @@ from compress.repair import repair
 from compress.stages.base import Context, Outcome, cut
 from compress.statistics import Calibration
 from compress.steps import Prune
-from device.errors import FieldwrenError
+from device.errors import BadInputError, FieldwrenError
 
 rebuild = cut
 
@@ -47,13 +47,25 @@ def run(context: Context, net: nn.Module, step: Prune) -> Outcome:
 
 
 def whole(context: Context, net: nn.Module, patterns: Iterable[str]) -> list[nn.Module]:
-    """Layers that keep all their channels: those of the answer, and those a recipe names."""
-    named = [
-        module
-        for name, module in net.named_modules()
-        if any(fnmatchcase(name, pattern) for pattern in patterns)
-    ]
+    """Layers that keep all their channels: those of the answer, and those a recipe names.
+
+    Raises:
+        BadInputError: a pattern names no layer.
+    """
+    named: list[nn.Module] = []
+    for pattern in patterns:
+        found = [module for name, module in net.named_modules() if fnmatchcase(name, pattern)]
+        if not found:
+            raise BadInputError(
+                f'keep: no layer is called "{pattern}"; there are '
+                f"{', '.join(name for name, module in net.named_modules() if _is_leaf(module))}"
+            )
+        named += found
     return [*context.task.head(net), *named]
+
+
+def _is_leaf(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters(recurse=False)) and not any(module.children())
 
 
 def checked(context: Context, net: nn.Module, plan: prune.Plan) -> float:

@@ -16,7 +16,7 @@ class Cicr(Frozen):
         "permutation-expected", description="whose scores are contributions, never negative"
     )
     acc_loss: float = Field(1.0, gt=0, description="of the primary validation score, in its units")
-    interval: float = Field(0.01, gt=0, lt=1, description="resolution of the rate: 7 probes")
+    interval: float = Field(0.01, ge=1e-4, lt=1, description="resolution of the rate: 7 probes")
     recheck: bool = Field(
         False, description="doubt the last two decisions if they are close to the threshold"
     )

@@ -350,3 +350,20 @@ def test_without_an_acceptable_candidate_the_network_stays_whole(
     assert outcome.plan is not None and not any(cut.removed for cut in outcome.plan.cuts)
     assert not any(probe.accepted for probe in outcome.probes)
     assert _equal(net.state_dict(), state)
+
+
+def test_a_doubted_rate_is_trained_anew_with_another_seed(root: Path, tmp_path: Path) -> None:
+    context, net, step = _context(root, tmp_path)
+    # every decision is within the margin, so the last two are doubted
+    doubting = step.model_copy(update={"recheck": True, "acc_loss": 100.0})
+    outcome = stage.run(context, net, doubting)
+    again = [probe for probe in outcome.probes if probe.attempt == 1]
+    assert again
+    for probe in again:
+        folders = [tmp_path / f"probe-{probe.cr:.6f}-{attempt}" for attempt in (0, 1)]
+        one, other = (torch.load(f / store.STATE, weights_only=True) for f in folders)
+        assert not _equal(one, other)
+        records = [
+            store.Record.model_validate_json((f / store.RECORD).read_bytes()) for f in folders
+        ]
+        assert records[0].plan == records[1].plan

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from compress import count, netadapt, prune
+from compress.costs import COSTS
 from compress.stages import Context
 from compress.stages import netadapt as stage
 from compress.steps import NetAdapt
@@ -119,7 +120,68 @@ def test_candidates_are_trained_where_the_recipe_says_so(root: Path, tmp_path: P
     outcome = stage.run(context, net, step)
     pruned = prune.remove(before, context.example, outcome.plan)
     assert not torch.equal(pruned.classifier.weight, net.classifier.weight)
-    assert not (tmp_path / "candidate.pt").exists()
+    assert not list(tmp_path.glob("candidate*"))
+
+
+class Killed(Exception):  # noqa: N818 - no error
+    """What ends a search in the middle of a candidate."""
+
+
+def test_a_search_goes_on_within_a_candidate(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = _step(macs=0.9, finetune={"epochs": 2, "lr": 0.02})
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    context, whole = _context(root, tmp_path / "whole")
+    stage.run(context, whole, step)
+    context, net = _context(root, tmp_path / "parts")
+    asked = 0
+    batches = context.task.batches
+
+    def stop(epoch: int, seed: int) -> object:
+        nonlocal asked
+        asked += epoch == 1
+        if asked == 3:  # the third candidate, its first epoch is in its checkpoint
+            raise Killed
+        return batches(epoch, seed)
+
+    monkeypatch.setattr(context.task, "batches", stop)
+    with pytest.raises(Killed):
+        stage.run(context, copy.deepcopy(net), step)
+    assert len(list((tmp_path / "parts").glob("candidate-*.pt"))) == 1
+    monkeypatch.setattr(context.task, "batches", batches)
+    stage.run(context, net, step)
+    parts = zip(whole.state_dict().values(), net.state_dict().values(), strict=True)
+    assert all(torch.equal(one, other) for one, other in parts)
+
+
+class Fickle:
+    """Counted channels, whose measurement is a tenth more and grows whenever it is repeated."""
+
+    def __init__(self, subject: object) -> None:
+        self.measurements = 0
+
+    def predicted(self, plan: prune.Plan) -> float:
+        return float(sum(cut.kept for cut in plan.cuts))
+
+    def measured(self, plan: prune.Plan, net: torch.nn.Module) -> float:
+        self.measurements += 1
+        return (1.1 + 0.01 * self.measurements) * self.predicted(plan)
+
+
+def test_it_goes_on_while_the_measurement_is_over_the_budget(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(COSTS, "milliseconds", Fickle)
+    context, net = _context(root, tmp_path)
+    channels = sum(len(group.scores) for group in stage.Search(context, net, _step()).groups)
+    budget = 0.8 * channels
+    outcome = stage.run(context, net, _step(macs=None, milliseconds=budget))
+    assert isinstance(outcome.structure, dict)
+    spent = outcome.structure["spent"]
+    assert spent["predicted"] <= budget / 1.1
+    assert 1.1 * spent["predicted"] < spent["measured"] <= budget
 
 
 def test_out_of_reach_is_said(root: Path, tmp_path: Path) -> None:

@@ -80,3 +80,69 @@ def test_says_what_is_wrong_with_a_study(tmp_path: Path) -> None:
     broken.write_text('recipe = "shapes"\n')
     with pytest.raises(BadInputError, match="seeds"):
         studies.read(broken, compare.Study)
+
+
+FOUND = """
+recipe = "{recipe}"
+seeds = [0]
+finetune = {{ epochs = 1, lr = 0.01 }}
+[[method]]
+name = "searched"
+by = "fieldwren"
+[[method.steps]]
+kind = "fake-prune"
+epochs = 2
+controller_steps = 2
+samples = 4
+batch = 16
+round_to = 1
+[[method]]
+name = "as much"
+by = "control"
+match = "searched"
+steps = [{{ kind = "prune", criterion = "l1", round_to = 1 }}]
+"""
+
+
+def test_a_control_removes_as_much_as_the_method_that_it_matches(
+    done: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = done[0].parent
+    study = tmp_path / "study.toml"
+    study.write_text(FOUND.format(recipe=root / "shapes.toml"))
+    with pytest.raises(BadInputError, match='run the method "searched" first'):
+        compare.run(study, root, tmp_path / "out", "1/2")
+    compare.run(study, root, tmp_path / "out", "0/1")
+    rows = {
+        row.method: row
+        for path in (tmp_path / "out" / "rows").glob("*.json")
+        for row in [compare.Row.model_validate_json(path.read_bytes())]
+    }
+    searched, matched = rows["searched"], rows["as much"]
+    assert searched.budget is matched.budget is None
+    assert 0.8 * searched.macs < matched.macs <= searched.macs < searched.baseline_macs
+    capsys.readouterr()
+    compare.table(study, tmp_path / "out")
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split(" | ")[0] for line in lines} >= {"| searched", "| as much"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"l1"', '"l7"', "uniform L1: steps: .*criterion"),
+        ("[0.5]", "[1.5]", "uniform L1: steps: .*macs"),
+        (
+            '"prune", criterion = "l1", round_to = 1',
+            '"finetune", lr = 0.1, epochs = 1',
+            "leave no epoch",
+        ),
+    ],
+)
+def test_every_step_is_checked_before_anything_is_trained(
+    old: str, new: str, message: str, tmp_path: Path
+) -> None:
+    study = tmp_path / "study.toml"
+    study.write_text(STUDY.format(recipe="nowhere").replace(old, new, 1))
+    with pytest.raises(BadInputError, match=message):
+        compare.run(study, tmp_path, tmp_path / "out", "0/1")

@@ -18,3 +18,21 @@ def test_parts_share_out_every_cell_once() -> None:
 def test_says_what_a_part_is(part: str) -> None:
     with pytest.raises(BadInputError, match="expected I/N"):
         studies.share([1], part)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"criterion": "l1"}, "uniform: steps: "),
+        ({"kind": "prun"}, "uniform: steps: .*prune"),
+        ({"kind": "prune", "criterion": "l3"}, "uniform: steps: .*criterion"),
+    ],
+)
+def test_says_what_is_wrong_with_a_step(table: dict[str, str], message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
+        studies.step("uniform", table, {"macs": 0.5})
+
+
+def test_a_budget_reaches_the_steps_that_take_one() -> None:
+    assert studies.step("a", {"kind": "prune", "criterion": "l1"}, {"macs": 0.5}).macs == 0.5  # type: ignore[union-attr]
+    studies.step("a", {"kind": "fake-prune"}, {"macs": 0.5})

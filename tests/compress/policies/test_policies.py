@@ -67,6 +67,25 @@ def test_budgets_are_met_from_below_and_nearly(name: str, budget: float, round_t
             assert group.scores[list(cut.removed)].max() <= group.scores[rest].min()
 
 
+@pytest.mark.parametrize("distinct", [1, 3])
+@pytest.mark.parametrize("name", ["global", "per-cost"])
+def test_equal_scores_are_shared_out(name: str, distinct: int) -> None:
+    groups = tuple(
+        Scored(name, (name,), torch.arange(channels) % distinct + 1.0)
+        for name, channels in CHANNELS.items()
+    )
+    budget = 0.5 * sum(PRICES[name] * channels for name, channels in CHANNELS.items())
+    spent = _cost(POLICIES[name](_problem(groups=groups)).plan)
+    assert budget - 10 < spent <= budget
+    removed = {
+        cut.layer: len(cut.removed)
+        for cut in POLICIES[name](_problem(groups=groups, ratio=0.5)).plan.cuts
+    }
+    assert sum(removed.values()) == sum(CHANNELS.values()) // 2
+    if name == "global":
+        assert removed == pytest.approx({k: v / 2 for k, v in CHANNELS.items()}, abs=1)
+
+
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_budget_out_of_reach_names_its_key(name: str) -> None:
     with pytest.raises(FieldwrenError, match=r"^macs: .*raise max_ratio or macs"):
