@@ -5,7 +5,6 @@ brings itself ([data], [model], …) are typed by that task's `Settings` (compre
 keys are refused with their path.
 """
 
-import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +12,7 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator
 
 from compress import tasks
 from compress.steps import Qat, Quantize, Schedule, Search, Step
+from device import tables
 from device.errors import BadInputError, first_problem
 from device.manifest import Frozen
 
@@ -88,11 +88,7 @@ def load(name: str) -> Recipe:
             missing or out of range; the message holds the key's path.
     """
     path = find(name)
-    try:
-        text = path.read_text(encoding="utf-8")
-        table = tomllib.loads(text)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadInputError(f"{path}: not TOML: {error}") from error
+    table, text = tables.read(path)
     if "task" not in table:
         raise BadInputError(f"{path}: task: missing; there are {', '.join(tasks.NAMES)}")
     plugin = tasks.plugin(str(table["task"]), path)

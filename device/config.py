@@ -4,7 +4,6 @@ Any value can come from the environment instead: FIELDWREN_MQTT__PASSWORD=… ov
 [mqtt] password. Secrets are never printed.
 """
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +15,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from device import tables
 from device.errors import BadInputError, first_problem
 from device.signing import Policy
 
@@ -154,12 +154,7 @@ def load(path: Path) -> Config:
     Raises:
         BadInputError: no file, not TOML, an unknown key or a value out of range (with its path).
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInputError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path}: not valid TOML: {error}") from error
+    values, _ = tables.read(path)
     try:
         config = Config(**values)
     except ValidationError as error:

@@ -1,6 +1,5 @@
 """What scripts that compare methods share: study files, steps from tables, parts of the work."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -8,7 +7,7 @@ from typing import Annotated, Any, TypeVar, get_args
 from pydantic import Field, TypeAdapter, ValidationError
 
 from compress.steps import Budget, Change
-from device import errors
+from device import errors, tables
 from device.manifest import Frozen
 
 _STEP: TypeAdapter[Change] = TypeAdapter(Annotated[Change, Field(discriminator="kind")])
@@ -23,11 +22,9 @@ def read(path: Path, kind: type[Kind]) -> Kind:
         BadInputError: no such file, or not a study of this kind.
     """
     try:
-        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return kind.model_validate(tables.read(path)[0])
     except ValidationError as error:
         raise errors.BadInputError(f"{path}: {errors.first_problem(error)}") from error
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise errors.BadInputError(f"{path}: not a study: {error}") from error
 
 
 def step(

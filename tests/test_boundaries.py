@@ -11,7 +11,16 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-SHARED_WITH_WORKSTATION = {"errors", "files", "manifest", "bundle", "runtime", "signing", "machine"}
+SHARED_WITH_WORKSTATION = {
+    "errors",
+    "files",
+    "manifest",
+    "bundle",
+    "runtime",
+    "signing",
+    "machine",
+    "tables",
+}
 STREAMING = {"enhancer", "memory"}  # what is scored on the workstation is what runs on the Pi
 
 

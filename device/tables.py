@@ -1,0 +1,34 @@
+"""TOML that a person wrote: recipes, studies, configuration."""
+
+import math
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from device.errors import BadInputError
+
+
+def read(path: Path) -> tuple[dict[str, Any], str]:
+    """The file's table and its text.
+
+    Raises:
+        BadInputError: not readable, not TOML, or a number in it is infinite or none.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        return tomllib.loads(text, parse_float=_finite), text
+    except OSError as error:
+        raise BadInputError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, _NoSettingError) as error:
+        raise BadInputError(f"{path}: not valid TOML: {error}") from error
+
+
+class _NoSettingError(ValueError):
+    """TOML has such numbers, no setting does."""
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise _NoSettingError(f"{text} is no setting")
+    return number
