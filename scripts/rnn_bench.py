@@ -11,7 +11,8 @@ again, so a study may be stopped, or split over processes (`--part 0/2` and `--p
 `--part 0/0` makes the seeds' baselines).
 
 All choices are to be made on the validation columns. The test columns are the same networks on the
-test split; with `int8`, also of the exported files in that number format.
+test split; with `int8`, also the exported files in float32 and in that number format, which are to
+be compared with each other: a file may read the split in another order than the network does.
 """
 
 import copy
@@ -91,7 +92,7 @@ class Study(Frozen):
     seeds: tuple[int, ...]
     budgets: tuple[float, ...] = Field(description="shares of the true parameters kept")
     pretrained: bool = Field(False, description="the task's network is the baseline, as it is")
-    int8: bool = Field(False, description="score the files in dynamic int8, too")
+    int8: bool = Field(False, description="score the files, in float32 and in dynamic int8, too")
     int8_keep: dict[str, tuple[str, ...]] = Field(
         {}, description="of an exported part: layers that then stay float16"
     )
@@ -193,7 +194,7 @@ class Runner:
                     spent += measure.latency(models[name], inputs, Measure()).p50_ms
                 found[f"{scheme}_bytes"] = float(sum(m.stat().st_size for m in models.values()))
                 found[f"{scheme}_ms"] = spent
-                if scheme != "fp32" and isinstance(self.task, Filed):
+                if self.study.int8 and isinstance(self.task, Filed):
                     scores = self.task.evaluate_files(models, "test").scores
                     found |= {f"{scheme}_test_{name}": value for name, value in scores.items()}
         return found

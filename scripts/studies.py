@@ -24,7 +24,7 @@ def read(path: Path, kind: type[Kind]) -> Kind:
     try:
         return kind.model_validate(tables.read(path)[0])
     except ValidationError as error:
-        raise errors.BadInputError(f"{path}: {errors.first_problem(error)}") from error
+        raise errors.BadInputError(f"{path}: not a study: {errors.first_problem(error)}") from error
 
 
 def step(

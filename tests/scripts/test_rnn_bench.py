@@ -53,10 +53,10 @@ steps = [{ kind = "rnn-svd", energy = 1.0 }]
 """
 
 
-@pytest.mark.parametrize("name", ["language", "dtln"])
+@pytest.mark.parametrize("name", ["language", "language-short", "dtln"])
 def test_shipped_studies_and_their_recipes_are_valid(name: str) -> None:
     study = studies.read(STUDIES / f"{name}.toml", rnn_bench.Study)
-    assert recipe.load(str(STUDIES / study.recipe)).task == name
+    assert recipe.load(str(STUDIES / study.recipe)).task == name.removesuffix("-short")
     for method in study.method:
         assert method.steps
         for table in method.steps:
@@ -75,6 +75,17 @@ def test_cells_start_from_one_baseline_and_meet_their_size(tmp_path: Path) -> No
         assert 0.45 * whole < count.parameters(net) <= 0.6 * whole
         assert bool(before) == (len(method.steps) > 1)
     assert count.parameters(runner.baseline) == whole
+
+
+def test_files_in_both_numbers_are_scored_alike(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    (tmp_path / "study.toml").write_text(STUDY.replace("seeds = [0]", "seeds = [0]\nint8 = true"))
+    study = studies.read(tmp_path / "study.toml", rnn_bench.Study)
+    runner = rnn_bench.Runner(study, tmp_path, texts.write(tmp_path / "text"), tmp_path / "out", 0)
+    row = runner.cell(study.method[0], 0.6)
+    assert row["dynamic-int8_bytes"] < row["fp32_bytes"]
+    assert row["dynamic-int8_test_ppl"] == pytest.approx(row["fp32_test_ppl"], rel=0.02)
+    assert row["dynamic-int8_test_ppl"] != row["fp32_test_ppl"]
 
 
 def test_a_finished_row_is_known_and_tabled(
