@@ -181,9 +181,8 @@ class Groups:
             step,
         )
 
-    def train(self, epoch: int, draw: Callable[[int], Sequence[Ratios]]) -> float:
+    def train(self, epoch: int, draw: Callable[[int], Sequence[Ratios]]) -> None:
         """Nothing to train."""
-        return 0.0
 
     def evaluate(self, candidates: Sequence[Candidate[Ratios]]) -> list[Evaluation]:
         """Candidates in order."""

@@ -50,8 +50,8 @@ class Space(Protocol[Choice]):
 
     minibatches: int  # of the validation split
 
-    def train(self, epoch: int, draw: Callable[[int], Sequence[Choice]]) -> float:
-        """Train for one epoch on paths that `draw` gives; mean loss."""
+    def train(self, epoch: int, draw: Callable[[int], Sequence[Choice]]) -> float | None:
+        """Train for one epoch on paths that `draw` gives; mean loss, if anything is trained."""
         ...
 
     def evaluate(self, candidates: Sequence[Candidate[Choice]]) -> list[Evaluation]:
@@ -89,7 +89,7 @@ class Found(Generic[Choice]):
     best: Choice
     evaluation: Evaluation  # of the best, on the whole split
     rows: tuple[Row, ...]
-    losses: tuple[float, ...]  # of the child, by epoch
+    losses: tuple[float | None, ...]  # of the child, by epoch
     evaluations: int  # of the search, the finalists' included
 
 
@@ -109,7 +109,7 @@ def search(
     generator = torch.Generator().manual_seed(seed)
     learner = Reinforce(sampler) if isinstance(sampler, nn.Module) else None
     rows: list[Row] = []
-    losses: list[float] = []
+    losses: list[float | None] = []
     trials: list[tuple[Choice, float]] = []
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -142,8 +142,9 @@ def search(
             trials += zip(samples.choices, rewards, strict=True)
             rows.append(_row(samples, found, rewards))
         recent = rows[-step.controller_steps :]
+        loss = "" if losses[-1] is None else f"loss {losses[-1]:.4f} "
         print(
-            f"search: epoch {epoch + 1}/{epochs} loss {losses[-1]:.4f} "
+            f"search: epoch {epoch + 1}/{epochs} {loss}"
             f"reward {_mean(row.reward for row in recent):.4f} "
             f"accuracy {_mean(row.accuracy for row in recent):.4f} "
             f"gap {_mean(row.gap for row in recent):.4f} "
@@ -220,7 +221,7 @@ def _save(
     sampler: Sampler[Any],
     learner: Reinforce | None,
     rows: Sequence[Row],
-    losses: Sequence[float],
+    losses: Sequence[float | None],
 ) -> None:
     with files.replacing(checkpoint) as temporary:
         torch.save(
