@@ -7,13 +7,16 @@ t_l  milliseconds of layer l alone with the channels the plan leaves, from a tab
      ECCV 2018, section 3.3)
 
 The table says how latency changes with channels, the whole network says how much it is: sums,
-pools and copies between layers are assumed to shrink alike. The measured network decides.
+pools and copies between layers are assumed to shrink alike. The measured network decides. Where
+the exported form calls other layers than those that are trained, or layers of other kinds than the
+table knows, a line through two measured networks predicts instead (compress/costs/line.py).
 
 Every measured value is the minimum of many runs. A latency has a floor that the machine's other
 work can only add to; minima agree to a few per cent where means differ by half.
 """
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
@@ -21,7 +24,8 @@ from torch import nn
 
 from compress import export
 from compress.costs.base import Subject
-from compress.costs.table import Table
+from compress.costs.line import Line
+from compress.costs.table import NoEntry, Table
 from compress.prune import Plan
 from device.runtime import Runtime
 
@@ -29,26 +33,29 @@ RUNS = 100
 
 
 class Milliseconds:
-    """A Cost.
-
-    Raises:
-        FieldwrenError: the table has no form for one of the layers.
-    """
+    """A Cost."""
 
     def __init__(self, subject: Subject) -> None:
-        self._sizes, self._deploy = subject.sizes(), subject.deploy
-        deployed = subject.deploy(subject.net)
-        self._table = Table(subject.net, self._sizes, deployed)
+        self._deploy = subject.deploy
         self._whole = self._latency(subject.net)
-        self._scale = self._whole / self._table.total(
-            {name: layer.size for name, layer in self._sizes.layers.items()}
-        )
+        self._predicted: Callable[[Plan], float]
+        try:
+            self._predicted = self._by_table(subject)
+        except NoEntry as missing:
+            print(f"milliseconds: {missing}: predicted from the times of all and half the channels")
+            self._predicted = Line(subject, self._whole, self._latency).predicted
 
     def predicted(self, plan: Plan) -> float:
-        return self._scale * self._table.total(self._sizes.after(plan))
+        return self._predicted(plan)
 
     def measured(self, plan: Plan, net: nn.Module) -> float:
         return self._latency(net)
+
+    def _by_table(self, subject: Subject) -> Callable[[Plan], float]:
+        sizes = subject.sizes()
+        table = Table(subject.net, sizes, subject.deploy(subject.net))
+        scale = self._whole / table.total(sizes.after(subject.groups))
+        return lambda plan: scale * table.total(sizes.after(plan))
 
     def _latency(self, net: nn.Module) -> float:
         deployed = self._deploy(net)

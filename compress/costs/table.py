@@ -18,18 +18,21 @@ from torch import Tensor, nn
 from compress.costs.one_layer import Form, write
 from compress.sizes import Layer, Size, Sizes
 from compress.task import Deployed
-from device.errors import FieldwrenError
 from device.runtime import Runtime
 
 LEVELS = (0.125, 0.25, 0.5, 0.75, 1.0)  # of a layer's channels
 ROUNDS, RUNS = 5, 8
 
 
+class NoEntry(Exception):  # noqa: N818 - why a table cannot be used
+    """The exported form does not call a layer, or it is of a kind that has no form here."""
+
+
 class Table:
     """The layers of a network in its exported form.
 
     Raises:
-        FieldwrenError: the exported form does not call a layer, or it is of a kind without entry.
+        NoEntry: of one of the layers.
     """
 
     def __init__(self, net: nn.Module, sizes: Sizes, deployed: Deployed) -> None:
@@ -114,17 +117,11 @@ def _shapes(net: nn.Module, deployed: Deployed) -> dict[str, tuple[int, ...]]:
 def _form(layer: Layer, shape: tuple[int, ...] | None) -> Form:
     module = layer.module
     if shape is None:
-        raise FieldwrenError(
-            f"milliseconds: the exported network does not call {layer.name} as it is trained: "
-            "give macs, parameters or bytes instead"
-        )
+        raise NoEntry(f"the exported network does not call {layer.name} as it is trained")
     if isinstance(module, nn.Linear):
         return Form("linear", (int(np.prod(shape[:-1])), 1))
     if not isinstance(module, nn.Conv1d | nn.Conv2d):
-        raise FieldwrenError(
-            f"milliseconds: {layer.name}, a {type(module).__name__}, has no place in the table: "
-            "give macs, parameters or bytes instead"
-        )
+        raise NoEntry(f"{layer.name}, a {type(module).__name__}, has no place in the table")
     padded = module.padding not in ("valid", (0,) * len(module.kernel_size))
     groups = 1 if layer.channelwise else module.groups
     flat = len(shape) == 3  # over time alone: a picture of height 1

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
@@ -20,52 +19,12 @@ from device.errors import BadInputError
 from device.manifest import SpectrumInput
 from models.tcn import TCN
 from tests import bundles
-
-RATE = 16_000
-SMALL = {
-    "data": {
-        "clean": ["speech"],
-        "noise": ["noise"],
-        "pairs": ["pairs"],
-        "validation_share": 0.3,
-        "test_share": 0.3,
-        "description": "hiss in rumble",
-        "licence": "none",
-    },
-    "model": {
-        "residual": 16,
-        "hidden": 24,
-        "dilations": [1, 2],
-        "feature": "compressed_magnitude",
-        "mask": "magnitude",
-    },
-    "mixing": {"seconds": 0.5, "room_share": 0, "band_share": 0, "colour_db": 0},
-    "batches": {"size": 4, "steps": 3},
-    "score": {"seconds": 2.0, "validation": 3, "test": 2},
-}
-
+from tests.compress import sounds
+from tests.compress.sounds import RATE, SMALL
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four "speakers" (bursts of hiss above 2 kHz) and four noises (rumble below 1 kHz)."""
-    folder = tmp_path_factory.mktemp("data")
-    random = np.random.default_rng(0)
-    for part in ("speech", "noise", "pairs/clean", "pairs/noisy"):
-        (folder / part).mkdir(parents=True)
-
-    def band(low: float, high: float) -> NDArray[np.float64]:
-        spectrum = np.fft.rfft(random.standard_normal(3 * RATE))
-        frequency = np.fft.rfftfreq(3 * RATE, 1 / RATE)
-        return np.fft.irfft(spectrum * (low <= frequency) * (frequency < high))
-
-    for index in range(4):
-        voice = 0.1 * band(2000, 8000) * np.repeat(random.random(30) > 0.4, RATE // 10)
-        rumble = 0.1 * band(50, 1000)
-        soundfile.write(folder / f"speech/{index}-1.flac", voice, RATE)
-        soundfile.write(folder / f"noise/{index}.flac", rumble, RATE)
-    soundfile.write(folder / "pairs/clean/a.flac", voice, RATE)
-    soundfile.write(folder / "pairs/noisy/a.flac", voice + rumble, RATE)
-    return folder
+    return sounds.make_folder(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

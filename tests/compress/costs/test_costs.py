@@ -11,6 +11,7 @@ from torch import nn
 
 from compress import prune
 from compress.costs import COSTS, Subject
+from compress.costs.line import Line
 from compress.costs.milliseconds import Milliseconds
 from compress.costs.one_layer import Form, write
 from compress.costs.table import Table, measure
@@ -18,7 +19,6 @@ from compress.prune import Cut, Plan
 from compress.sizes import Size
 from compress.task import Deployed
 from compress.tasks.birds import Deploy
-from device.errors import FieldwrenError
 from device.manifest import ImageInput
 from device.runtime import Runtime
 from tests.compress import graphs
@@ -139,18 +139,47 @@ def test_milliseconds_are_pinned_to_the_whole_network() -> None:
     assert 0 < cost.predicted(_groups(net, 0.75)) < cost._whole
 
 
-def test_layers_without_an_entry_are_refused_by_name() -> None:
-    class Up(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.stem = nn.Conv2d(3, 8, 3, padding=1)
-            self.up = nn.ConvTranspose2d(8, 8, 2, stride=2)
-            self.classifier = nn.Linear(8, 4)
+class Up(nn.Module):
+    """A transposed convolution, which no table knows."""
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            y: torch.Tensor = self.classifier(self.up(F.relu(self.stem(x))).mean((2, 3)))
-            return y
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 64, 3, padding=1)
+        self.up = nn.ConvTranspose2d(64, 64, 2, stride=2)
+        self.classifier = nn.Linear(64, 4)
 
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.classifier(self.up(F.relu(self.stem(x))).mean((2, 3)))
+        return y
+
+
+def test_without_an_entry_a_line_goes_through_two_measured_networks(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     net = Up().eval()
-    with pytest.raises(FieldwrenError, match=r"^milliseconds: up, a ConvTranspose2d, .*give macs"):
-        COSTS["milliseconds"](Subject(net, X, _groups(net), _deploy))
+    cost = COSTS["milliseconds"](Subject(net, X, _groups(net), _deploy))
+    assert "up, a ConvTranspose2d, has no place in the table" in capsys.readouterr().out
+    assert isinstance(cost, Milliseconds)
+    macs = COSTS["macs"](Subject(net, X, _groups(net), _deploy))
+    whole, half, less = (_groups(net, share) for share in (0.0, 0.5, 0.75))
+    assert cost.predicted(whole) == pytest.approx(cost._whole)
+    assert 0 < cost.predicted(half) < 0.8 * cost._whole  # a third of the work
+    slope = (cost._whole - cost.predicted(half)) / (macs.predicted(whole) - macs.predicted(half))
+    expected = cost._whole - slope * (macs.predicted(whole) - macs.predicted(less))
+    assert cost.predicted(less) == pytest.approx(expected)
+
+
+def test_the_line_is_pinned_to_both_measurements_and_never_rises() -> None:
+    net = Up().eval()
+    subject = Subject(net, X, _groups(net), _deploy)
+    whole, half = _groups(net), _groups(net, 0.5)
+    widths: list[int] = []
+
+    def latency(net: nn.Module) -> float:
+        widths.append(net.get_submodule("stem").out_channels)  # type: ignore[arg-type]
+        return 3.0
+
+    line = Line(subject, 5.0, latency)
+    assert widths == [32]
+    assert (line.predicted(whole), line.predicted(half)) == pytest.approx((5.0, 3.0))
+    assert Line(subject, 2.9, latency).predicted(half) == 2.9
