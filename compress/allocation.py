@@ -60,8 +60,14 @@ def make_plan(
     seed: int,
     calibration: Calibration | None = None,
 ) -> Plan:
-    """The plan of `decide`, for budgets that need no exported file."""
-    return decide(net, example, head, step, seed, calibration).plan
+    """The plan of `decide`, for budgets that need no exported file, and proof that it can be cut.
+
+    Raises:
+        FieldwrenError: as `decide`, or the masked and the pruned network differ.
+    """
+    plan = decide(net, example, head, step, seed, calibration).plan
+    prune.proven(net, example, plan)
+    return plan
 
 
 def decide(

@@ -3,7 +3,7 @@
 torch_pruning's dependency graph knows which layers must lose the same channels: a convolution,
 its batch norm, the layers it feeds, and everything joined to it by residual sums. A plan names
 each such group by its root layer, so it can be stored as JSON and applied to a fresh network.
-Masked and removed networks compute the same function (checked to 1e-5 by the pruning stage),
+Masked and removed networks compute the same function (`proven` to 1e-5 before anything is removed),
 provided a zero channel stays zero until the next convolution or matrix, as with ReLU and BN.
 
 Where channels must go from equal parts of a tensor alike (compress/patterns.py), "channel" means a
@@ -144,6 +144,29 @@ def difference(net: nn.Module, example: Tensor, plan: Plan) -> float:
         return max(float((one - other).abs().max()) for one, other in pairs)
 
 
+def proven(net: nn.Module, example: Tensor, plan: Plan) -> float:
+    """Largest |masked − removed|, where that is as good as nothing.
+
+    Raises:
+        FieldwrenError: it is not; the groups at fault are named.
+    """
+    error = difference(net, example, plan)
+    if error <= AGREEMENT:
+        return error
+    alone = (Plan(cuts=(cut,)) for cut in plan.cuts if cut.removed)
+    wrong = [one.cuts[0].layer for one in alone if not difference(net, example, one) <= AGREEMENT]
+    names = ", ".join(f'"{layer}"' for layer in wrong)
+    raise FieldwrenError(
+        f"masked and pruned networks differ by {error:.2g}, allowed {AGREEMENT:.0e}: "
+        + (
+            f"a zero channel of {names} is no zero in the next convolution; keep = [{names}] "
+            "leaves them whole"
+            if wrong
+            else "a zero channel is no zero in the next convolution where several groups meet"
+        )
+    )
+
+
 def _graph(net: nn.Module, example: Tensor) -> tp.DependencyGraph:
     frozen = [parameter for parameter in net.parameters() if not parameter.requires_grad]
     for parameter in frozen:  # the graph is traced through autograd
@@ -176,10 +199,13 @@ def _groups(graph: tp.DependencyGraph, net: nn.Module, plan: Plan) -> list[Group
 
 
 def _own_parameters(node: Node) -> list[Tensor]:
-    """A member's parameters with the pruned axis first."""
+    """What a member makes its channels of, the pruned axis first."""
     target = node.module
     if isinstance(target, nn.Parameter):
         return [target.data.movedim(node.pruning_dim, 0)]
+    if isinstance(target, nn.modules.batchnorm._BatchNorm) and not target.affine:
+        # without scale and shift, what makes a zero channel another constant is its mean
+        return [] if target.running_mean is None else [target.running_mean]
     own = [parameter.data for parameter in target.parameters(recurse=False)]
     if isinstance(target, nn.modules.conv._ConvTransposeNd) and target.groups == 1:
         return [values.transpose(0, 1) if values.ndim > 1 else values for values in own]

@@ -157,6 +157,55 @@ def test_criteria_serve_torch_pruning(criterion: str) -> None:
     assert count.parameters(net) < 0.4 * before
 
 
+class Between(nn.Module):
+    """Two convolutions with something between them, then a chain in which all is well."""
+
+    def __init__(self, *between: nn.Module) -> None:
+        super().__init__()
+        self.first, self.between = nn.Conv2d(3, 16, 3, bias=False), nn.Sequential(*between)
+        self.second, self.third = nn.Conv2d(16, 16, 3), nn.Conv2d(16, 16, 1)
+        self.classifier = nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.second(self.between(self.first(x))))
+        logits: Tensor = self.classifier(F.relu(self.third(y)).mean((2, 3)))
+        return logits
+
+
+def _between(*layers: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    net = Between(*layers)
+    for norm in (layer for layer in layers if isinstance(layer, nn.BatchNorm2d)):
+        nn.init.uniform_(norm.running_mean, 0.2, 0.5)
+        nn.init.uniform_(norm.running_var, 0.5, 1.5)
+    return net.eval()
+
+
+def test_a_norm_without_scale_and_shift_keeps_a_zero_channel() -> None:
+    net = _between(nn.BatchNorm2d(16, affine=False), nn.ReLU())
+    plan = _plan(net, _step())
+    assert prune.proven(net, _input(1), plan) < 1e-10
+    assert {cut.layer: len(cut.removed) for cut in plan.cuts}["first"] == 8
+
+
+class Plus(nn.Module):
+    """relu(x + 1)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + 1)
+
+
+@pytest.mark.parametrize("last", [nn.Sigmoid(), Plus()], ids=["sigmoid", "plus"])
+def test_the_layer_behind_which_zero_is_lost_is_named(last: nn.Module) -> None:
+    net = _between(nn.BatchNorm2d(16), last)
+    with pytest.raises(FieldwrenError, match=r'differ by .* keep = \["first"\] leaves') as refused:
+        _plan(net, _step())
+    assert "second" not in str(refused.value)
+    head = [net.get_submodule("classifier"), net.get_submodule("first")]
+    plan = allocation.make_plan(net, _input(), head, _step(), 0)
+    assert {cut.layer for cut in plan.cuts} == {"second", "third"}
+
+
 def test_frozen_networks_can_be_planned() -> None:
     net = graphs.make("chain").requires_grad_(False)
     assert _plan(net, _step()).cuts
