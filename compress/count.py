@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from compress.resting import resting
+
 Shape = Sequence[int]
 
 
@@ -18,15 +20,10 @@ def _lstm(x: Shape, w_x: Shape, w_h: Shape, *_: Any, **__: Any) -> int:
 
 def macs(net: nn.Module, *inputs: Any) -> int:
     """Multiply-accumulates of convolutions, matrix products and LSTM layers in one pass."""
-    training = net.training
     fused = {torch.ops.aten.mkldnn_rnn_layer: _lstm}  # torch counts no fused layers
     counter = FlopCounterMode(display=False, custom_mapping=fused)
-    try:
-        net.eval()
-        with torch.no_grad(), counter:
-            net(*inputs)
-    finally:
-        net.train(training)
+    with resting(net), torch.no_grad(), counter:
+        net(*inputs)
     return int(counter.get_total_flops()) // 2
 
 

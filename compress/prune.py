@@ -22,6 +22,7 @@ from torch_pruning.dependency.node import Node
 from compress import patterns
 from compress.criteria import CRITERIA
 from compress.criteria.base import Group, Statistics
+from compress.resting import differentiable
 from compress.statistics import Calibration
 from device.errors import FieldwrenError
 from device.manifest import Frozen
@@ -168,15 +169,8 @@ def proven(net: nn.Module, example: Tensor, plan: Plan) -> float:
 
 
 def _graph(net: nn.Module, example: Tensor) -> tp.DependencyGraph:
-    frozen = [parameter for parameter in net.parameters() if not parameter.requires_grad]
-    for parameter in frozen:  # the graph is traced through autograd
-        parameter.requires_grad_(True)
-    training = net.training
-    net.eval()
-    graph = tp.DependencyGraph().build_dependency(net, example_inputs=example, verbose=False)
-    net.train(training)
-    for parameter in frozen:
-        parameter.requires_grad_(False)
+    with differentiable(net):  # the graph is traced through autograd
+        graph = tp.DependencyGraph().build_dependency(net, example_inputs=example, verbose=False)
     return patterns.checked(graph)
 
 

@@ -23,6 +23,7 @@ from torch_pruning.dependency.node import Node
 from compress import prune
 from compress.criteria.base import Group
 from compress.criteria.members import CONSUMERS
+from compress.resting import resting
 
 
 @dataclass(frozen=True)
@@ -147,12 +148,10 @@ def _run(net: nn.Module, example: Tensor) -> tuple[dict[str, int], dict[str, tup
                 module.register_forward_pre_hook(lambda _, values, name=name: enter(name, values)),
                 module.register_forward_hook(lambda *_, name=name: leave(name)),
             ]
-    training = net.training
     try:
-        with torch.no_grad(), counter:
-            net.eval()(example)
+        with resting(net), torch.no_grad(), counter:
+            net(example)
     finally:
-        net.train(training)
         for handle in handles:
             handle.remove()
     return macs, shapes

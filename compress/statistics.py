@@ -5,12 +5,12 @@ sums: memory is that of one batch, beside a few numbers per channel and layer.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
+from compress.resting import differentiable, resting
 from compress.strided import subsampled
 from compress.task import Batch, Task
 from device.errors import FieldwrenError
@@ -90,7 +90,7 @@ class Calibration:
         handles = [layer.register_forward_hook(hook) for layer in self.layers(kinds)]
         examples = 0
         try:
-            with self._at_rest(), torch.no_grad():
+            with resting(self.net), torch.no_grad():
                 for batch in self.batches():
                     self.loss(self.net, batch)
                     examples += len(batch[0])
@@ -101,7 +101,7 @@ class Calibration:
 
     def losses(self, examples: int | None = None) -> Iterator[Tensor]:
         """The loss of batch after batch, or of so many single examples, to differentiate."""
-        with self._at_rest(), subsampled(self.net), torch.enable_grad():
+        with differentiable(self.net), subsampled(self.net), torch.enable_grad():
             for batch in self.batches() if examples is None else self._single(examples):
                 yield self.loss(self.net, batch)
 
@@ -134,18 +134,3 @@ class Calibration:
             examples -= len(batch[0])
             if examples <= 0:
                 return
-
-    @contextmanager
-    def _at_rest(self) -> Iterator[None]:
-        training = {module: module.training for module in self.net.modules()}
-        frozen = [parameter for parameter in self.net.parameters() if not parameter.requires_grad]
-        self.net.eval()
-        for parameter in frozen:
-            parameter.requires_grad_(True)
-        try:
-            yield
-        finally:
-            for module, mode in training.items():
-                module.training = mode
-            for parameter in frozen:
-                parameter.requires_grad_(False)

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compress.distillation.taps import Taps, like
+from compress.resting import resting
 
 REGRESSORS = {2: nn.Linear, 3: nn.Conv1d, 4: nn.Conv2d}  # by the output's axes
 
@@ -88,10 +89,9 @@ def _sizes(
     """(axes, the student's channels, the teacher's channels) of every pair."""
     outputs = []
     for net, names in ((student, pairs.keys()), (teacher, pairs.values())):
-        taps, training = Taps(net, names, learning=False), net.training
-        with torch.no_grad():
-            net.eval()(example)
-        net.train(training)
+        taps = Taps(net, names, learning=False)
+        with resting(net), torch.no_grad():
+            net(example)
         taps.close()
         outputs.append([taps[name] for name in names])
     return [(s.ndim, s.shape[1], t.shape[1]) for s, t in zip(*outputs, strict=True)]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.gate import DECAY
+from compress.resting import resting
 from compress.rnn.adopt import projections
 from compress.statistics import BATCHES
 from compress.task import Task
@@ -24,25 +25,24 @@ def influence(net: nn.Module, task: Task, seed: int) -> dict[str, Tensor]:
 
     Measured in evaluation mode on the task's first training batches.
     """
-    sides, training = projections(net), net.training
+    sides = projections(net)
     masks = {
         name: torch.ones(side.groups, side.rows, side.inputs, requires_grad=True)
         for name, side in sides.items()
     }
     found = {name: torch.zeros_like(mask) for name, mask in masks.items()}
-    net.eval()
     for name, side in sides.items():
         side.gate = lambda mask=masks[name]: mask
     try:
-        for batch in islice(task.batches(0, seed), BATCHES):
-            loss = task.loss(net, batch, None)
-            gradients = torch.autograd.grad(loss, [*masks.values()], allow_unused=True)
-            for name, gradient in zip(masks, gradients, strict=True):
-                found[name] *= DECAY
-                if gradient is not None:
-                    found[name] += (1 - DECAY) * gradient.abs()
+        with resting(net):
+            for batch in islice(task.batches(0, seed), BATCHES):
+                loss = task.loss(net, batch, None)
+                gradients = torch.autograd.grad(loss, [*masks.values()], allow_unused=True)
+                for name, gradient in zip(masks, gradients, strict=True):
+                    found[name] *= DECAY
+                    if gradient is not None:
+                        found[name] += (1 - DECAY) * gradient.abs()
     finally:
         for side in sides.values():
             side.gate = None
-        net.train(training)
     return found

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compress.resting import resting
 from compress.rnn.adopt import recurrent
 from compress.rnn.forms import columns_read
 from models.projections import Projection, Table
@@ -44,14 +45,12 @@ def readers(net: nn.Module, example: Tensor) -> dict[str, list[str]]:
     hooks += [
         module.register_forward_pre_hook(_inputs(read[name])) for name, module in candidates.items()
     ]
-    training = net.training
     try:
-        with torch.no_grad():
-            net.eval()(example)
+        with resting(net), torch.no_grad():
+            net(example)
     finally:
         for hook in hooks:
             hook.remove()
-        net.train(training)
     found = {
         name: [reader for reader, rows in read.items() if rows and rows <= vectors]
         for name, vectors in written.items()

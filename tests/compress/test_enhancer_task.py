@@ -22,6 +22,7 @@ from tests import bundles
 from tests.compress import sounds
 from tests.compress.sounds import RATE, SMALL
 
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return sounds.make_folder(tmp_path_factory.mktemp("data"))
