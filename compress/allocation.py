@@ -30,6 +30,7 @@ from device.manifest import Frozen
 ATTEMPTS = 4  # plans whose pruned network is measured
 CLOSER = 0.995  # of what is left of the budget, per attempt
 IMAGES = 256  # whose loss a policy may look at
+NOTICEABLE = 0.1  # of the ratio asked for
 Deploy = Callable[[nn.Module], Deployed]
 
 
@@ -111,12 +112,25 @@ def decide(
             spent = Spent(
                 key=key, whole=whole, allowed=budget, predicted=predicted, measured=measured
             )
+            if step.ratio is not None:
+                tell(step, 1 - measured / whole)
             return Decision(found.plan, spent, (*found.figures, distribution(groups)))
         problem = replace(problem, budget=CLOSER * problem.budget * budget / measured)
     raise FieldwrenError(
         f"{key}: the pruned network costs {measured:,.5g} where {budget:,.5g} are asked for, also "
         f"after {ATTEMPTS} plans: ask for more, or try again on a machine with nothing else to do"
     )
+
+
+def tell(step: Prune, reached: float) -> None:
+    """Say so where rounding and bounds took clearly more or less than the ratio asked for."""
+    assert step.ratio is not None
+    if abs(reached - step.ratio) > NOTICEABLE * step.ratio:
+        print(
+            f"ratio {step.ratio:g} is asked for, {reached:.2g} of the channels go: groups keep "
+            f"multiples of round_to = {step.round_to} and lose at most max_ratio = "
+            f"{step.max_ratio:g}"
+        )
 
 
 def masked_loss(

@@ -1,6 +1,7 @@
 """From a step to a plan: every policy with every budget on a real network and a real task."""
 
 import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,26 @@ def test_a_ratio_is_a_budget_in_channels(task: Birds, net: nn.Module, scope: str
     plan = _decide(task, net, scope=scope, ratio=0.5).plan
     left = sum(cut.kept for cut in plan.cuts) / sum(cut.channels for cut in plan.cuts)
     assert left == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"ratio": 0.2, "round_to": 64}, "ratio 0.2 is asked for, 0 of the channels go: .* = 64 "),
+        ({"ratio": 0.8, "max_ratio": 0.5}, "ratio 0.8 is asked for, 0.5 of .* max_ratio = 0.5\n"),
+        ({"ratio": 0.5}, None),
+    ],
+)
+def test_a_ratio_that_rounding_changes_is_told(
+    task: Birds,
+    net: nn.Module,
+    capsys: pytest.CaptureFixture[str],
+    table: dict[str, object],
+    said: str | None,
+) -> None:
+    _decide(task, net, **table)
+    told = capsys.readouterr().out
+    assert re.match(said, told) if said else told == ""
 
 
 def test_bytes_of_the_file_are_met_from_below(task: Birds, net: nn.Module) -> None:
