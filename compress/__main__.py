@@ -76,9 +76,14 @@ def list_methods(
     if as_json:
         print(json.dumps(methods.found(), indent=1, ensure_ascii=False))
         return
-    for kind, names in methods.found().items():
+    found = methods.found()
+    first, second = (
+        max(map(len, found)),
+        max(len(name) for names in found.values() for name in names),
+    )
+    for kind, names in found.items():
         for name, summary in names.items():
-            print(f"{kind:<10} {name:<21} {summary}")
+            print(f"{kind:<{first}}  {name:<{second}}  {summary}")
 
 
 def _several(seeds: str | None) -> tuple[int, ...]:

@@ -9,10 +9,12 @@ from pydantic import BaseModel
 
 from compress import tasks
 from compress.compact import BLOCKS
+from compress.costs import COSTS
 from compress.criteria import CRITERIA
 from compress.distillation import DISTILLATIONS
 from compress.granularity import GRAINS
 from compress.lowrank import FORMS
+from compress.policies import POLICIES
 from compress.quantization import SCHEMES
 from compress.recipe import SHIPPED, shipped
 from compress.stages import STAGES
@@ -26,6 +28,8 @@ def found() -> dict[str, dict[str, str]]:
         "network": {name: summary for task in tasks.NAMES for name, summary in _networks(task)},
         "stage": {name: _headline(stage) for name, stage in STAGES.items()},
         "criterion": {name: _headline(score) for name, score in CRITERIA.items()},
+        "scope": {name: _headline(policy) for name, policy in POLICIES.items()},
+        "budget": {name: _headline(cost) for name, cost in COSTS.items()},
         "factorisation": {name: _headline(form) for name, form in FORMS.items()},
         "block": {name: _headline(block) for name, block in BLOCKS.items()},
         "grain": {name: inspect.getdoc(grain) or "" for name, grain in GRAINS.items()},

@@ -62,21 +62,41 @@ class LargeTable(Frozen):
 
 
 class PlainTable(Frozen):
-    """VGG-16, AlexNet or GoogLeNet, in their forms for small images."""
+    """What the tables of networks for small images share that are known by their names alone."""
 
-    kind: Literal["vgg16", "alexnet", "googlenet"]
     width: int = Field(64, gt=0, multiple_of=8)
     size: int = Field(gt=0, multiple_of=32, description="deployed input, pixels")
     train_size: int = Field(gt=0, multiple_of=32, description="training views, pixels")
 
+
+class VGGTable(PlainTable):
+    """VGG-16 for small images, with batch norms."""
+
+    kind: Literal["vgg16"]
+
     def build(self, classes: int) -> nn.Module:
         """Freshly initialised."""
-        made: dict[str, type[VGG16 | AlexNet | GoogLeNet]] = {
-            "vgg16": VGG16,
-            "alexnet": AlexNet,
-            "googlenet": GoogLeNet,
-        }
-        return made[self.kind](classes, self.width)
+        return VGG16(classes, self.width)
+
+
+class AlexNetTable(PlainTable):
+    """AlexNet for small images."""
+
+    kind: Literal["alexnet"]
+
+    def build(self, classes: int) -> nn.Module:
+        """Freshly initialised."""
+        return AlexNet(classes, self.width)
+
+
+class GoogLeNetTable(PlainTable):
+    """GoogLeNet for small images."""
+
+    kind: Literal["googlenet"]
+
+    def build(self, classes: int) -> nn.Module:
+        """Freshly initialised."""
+        return GoogLeNet(classes, self.width)
 
 
 class DenseNetTable(Frozen):
@@ -132,6 +152,13 @@ class EnasTable(Frozen):
 
 
 Network = Annotated[
-    ResNetTable | LiteTable | LargeTable | PlainTable | DenseNetTable | EnasTable,
+    ResNetTable
+    | LiteTable
+    | LargeTable
+    | VGGTable
+    | AlexNetTable
+    | GoogLeNetTable
+    | DenseNetTable
+    | EnasTable,
     Field(discriminator="kind"),
 ]

@@ -34,7 +34,7 @@ SMALL = 1e-8
 
 
 class Weights(Frozen):
-    """[model]."""
+    """DTLN as published: two LSTM networks, one on the spectrum, one on learned features."""
 
     weights: str = Field(description="Keras file below a data folder")
 

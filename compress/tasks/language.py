@@ -45,7 +45,7 @@ class Text(Frozen):
 
 
 class Network(Frozen):
-    """[model]."""
+    """LSTM language model whose last layer shares its matrix with the words' vectors."""
 
     size: int = Field(gt=0, description="of a word's vector, and units of the last layer")
     units: tuple[PositiveInt, ...] = Field((), description="of the layers before it")

@@ -1,19 +1,26 @@
 """python -m compress, from the command line to signed bundles, on coloured shapes."""
 
+import html
 import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from compress import methods, recipe
 from compress.__main__ import list_methods, run_recipe
+from compress.costs import COSTS
 from compress.criteria import CRITERIA
+from compress.granularity import GRAINS
+from compress.policies import POLICIES
 from compress.quantization import SCHEMES
+from compress.steps import Prune
+from compress.steps.base import TARGETS
 from device import bundle, signing
 from device.errors import BadInputError, FieldwrenError
 from tests.compress import shapes
@@ -92,6 +99,24 @@ def test_the_report_tells_what_happened(
     assert len((out / "epochs.csv").read_text().splitlines()) == 1 + 3
 
 
+def test_layers_that_changed_are_told(
+    finished: tuple[subprocess.CompletedProcess[str], Path],
+) -> None:
+    result, out = finished
+    changes = json.loads((out / "report.json").read_text())["changes"]
+    assert f"layers that changed:\n{changes}\n" in result.stdout
+    page = html.unescape((out / "report.html").read_text())
+    assert f'<pre id="changes">{changes}</pre>' in page
+    (plan,) = json.loads((out / "channels.json").read_text())
+    pruned = [cut for cut in plan["cuts"] if cut["removed"]]
+    assert pruned
+    for cut in pruned:
+        before, after = cut["channels"], cut["channels"] - len(cut["removed"])
+        layer = re.escape(cut["layer"])
+        pair = rf"^- {layer}: Conv2d\(\d+, {before},.*\n\+ {layer}: Conv2d\(\d+, {after},"
+        assert re.search(pair, changes, re.MULTILINE)
+
+
 def test_a_second_run_reuses_everything(
     root: Path,
     finished: tuple[subprocess.CompletedProcess[str], Path],
@@ -165,10 +190,35 @@ def test_methods_lists_what_there_is() -> None:
     found = methods.found()
     assert set(found["criterion"]) == set(CRITERIA)
     assert set(found["quantizer"]) == set(SCHEMES)
+    assert set(found["scope"]) == set(POLICIES) == set(_named(Prune, "scope"))
+    assert set(found["budget"]) == set(COSTS) == set(TARGETS)
+    assert set(found["grain"]) == set(GRAINS)
     assert set(found["recipe"]) == set(recipe.shipped())
     assert {"birds", "enhancer"} <= set(found["task"])
     assert {"baseline", "prune", "finetune"} <= set(found["stage"])
-    assert all(summary for names in found.values() for summary in names.values())
+    for kind, names in found.items():
+        summaries = list(names.values())
+        assert all(len(summary) > 10 and summary[0] != "[" for summary in summaries), kind
+        if kind != "recipe":  # these may have the same steps
+            assert len(set(summaries)) == len(summaries), kind
+
+
+def _named(step: type[Prune], field: str) -> tuple[str, ...]:
+    return get_args(step.model_fields[field].annotation)
+
+
+def test_methods_prints_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    list_methods()
+    lines = capsys.readouterr().out.splitlines()
+    found = methods.found()
+    assert len(lines) == sum(map(len, found.values()))
+    starts = {
+        line.index(summary)
+        for line, summary in zip(
+            lines, (summary for names in found.values() for summary in names.values()), strict=True
+        )
+    }
+    assert len(starts) == 1
 
 
 def test_methods_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
