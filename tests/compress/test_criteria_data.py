@@ -10,13 +10,13 @@ import torch_pruning as tp
 from torch import Tensor, nn
 
 from compress import prune
-from compress.criteria import CRITERIA, hrank, influence, obd, taylor, thinet
+from compress.criteria import CRITERIA, activation, hrank, influence, obd, taylor, thinet
 from compress.criteria.filters import kernel, respond
 from compress.statistics import Calibration
 from compress.task import Batch
 from device.errors import FieldwrenError
 from models.tcn import TCN
-from tests.compress import graphs, layers
+from tests.compress import graphs, layers, patterns
 
 PERMUTATIONS = [name for name in CRITERIA if name.startswith("permutation")]
 DATA_DRIVEN = ["taylor", "obd", "activation", "hrank", "thinet", "influence", *PERMUTATIONS]
@@ -237,6 +237,60 @@ def test_tied_layers_share_the_sum_of_their_contributions(criterion: str) -> Non
         expected = sum(D / D.sum() for D in shares)
         assert torch.allclose(group.scores.double(), expected, rtol=1e-4)
         assert float(group.scores.sum()) == pytest.approx(len(group.members), rel=1e-4)
+
+
+SHARES = {
+    # what each layer found over its mean, and how the group's layers are put together
+    "taylor": (taylor, "conv", np.mean),
+    "obd": (obd, "conv", np.mean),
+    "influence": (influence, "conv", np.sum),
+    "hrank": (hrank, "norm", np.mean),
+}
+
+
+@pytest.mark.parametrize("criterion", SHARES)
+def test_tied_layers_are_all_heard(criterion: str) -> None:
+    module, kind, together = SHARES[criterion]
+    net = graphs.make("residual")
+    with torch.no_grad():
+        net.get_submodule("blocks.0.second.conv").weight.mul_(9)  # the mean takes that out
+    found = module.gather(_calibration(net), 0)
+    scored = {len(group.members): group for group in _scored(net, criterion)}
+    assert max(scored) > 1
+    for group in scored.values():
+        layers = [net.get_submodule(name.replace("conv", kind)) for name in group.members]
+        values = [found[layer].numpy() for layer in layers]
+        expected = together([own / own.mean() for own in values], axis=0)
+        assert np.allclose(group.scores, expected, rtol=1e-4)
+
+
+def test_activation_is_the_mean_over_all_readers() -> None:
+    net = graphs.make("residual")
+    found = activation.gather(_calibration(net), 0)
+    readers = ("blocks.0.first.conv", "blocks.1.first.conv", "blocks.1.shortcut.conv")
+    (group,) = (group for group in _scored(net, "activation") if "stem.conv" in group.members)
+    values = [found[net.get_submodule(name)] for name in readers]
+    expected = torch.stack([own / own.mean() for own in values]).mean(0)
+    assert torch.allclose(group.scores.double(), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", patterns.SMALL)
+def test_a_dead_channel_goes_first_in_every_pattern(name: str) -> None:
+    torch.manual_seed(0)
+    net = patterns.shaken(patterns.SMALL[name](16))
+    x, head = torch.randn(1, 3, 16, 16), [net.get_submodule("classifier")]
+    dead = prune.untouched(prune.score_groups(net, x, head, "random", 0))
+    cuts = tuple(cut.model_copy(update={"removed": (2,)}) for cut in dead.cuts)
+    prune.mask(net, x, prune.Plan(cuts=cuts))
+    calibration = _calibration(net)
+    heard = prune.score_groups(net, x, head, "activation", 0, calibration)
+    alive = {group.layer: group.scores > 0 for group in heard}  # norms silence others, too
+    assert all(int(own.sum()) > 2 and not own[2] for own in alive.values())
+    for criterion in (*DATA_DRIVEN[:6], "permutation-expected"):
+        for group in prune.score_groups(net, x, head, criterion, 0, calibration):
+            before = group.scores < group.scores[2]
+            assert not (before & alive[group.layer]).any(), (criterion, group.layer)
+            assert bool(group.scores.isfinite().all()) and float(group.scores.std()) > 0
 
 
 def test_measuring_leaves_the_network_as_it_was() -> None:

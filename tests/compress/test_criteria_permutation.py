@@ -130,6 +130,19 @@ def test_fresh_weights_are_drawn_as_for_a_new_layer() -> None:
     assert float(found.mean()) == pytest.approx(float(expected.mean()), rel=0.5)
 
 
+@EVERY
+def test_fresh_weights_take_the_place_of_the_trained(kind: str) -> None:
+    """D = (W − W')ᵀ R (W − W'), W' from the draw of this layer and seed."""
+    layer, x = layers.make(kind)
+    W = rows(layer, kernel(layer))
+    drawn = torch.rand(W.shape, generator=permutation.generator("0", 7, 0), dtype=W.dtype)
+    bound = W.shape[1] ** -0.5
+    change = (W - torch.lerp(torch.tensor(-bound), torch.tensor(bound), drawn)).double()
+    expected = torch.einsum("oi,oij,oj->o", change, _covariance(layer, _inputs(x)), change)
+    found = _only(permutation_reinit.gather(_calibration(layer, x), 7))
+    assert torch.allclose(found, expected, rtol=1e-3)
+
+
 @pytest.mark.parametrize("form", [permutation, permutation_shuffles, permutation_reinit])
 def test_draws_depend_on_the_seed_alone(form: object) -> None:
     layer, x = layers.make("plain")
