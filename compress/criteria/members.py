@@ -90,7 +90,8 @@ def of(found: Mapping[nn.Module, Tensor], member: Member) -> Tensor:
     """A member's channels [k, …] of what was measured for all channels of all layers.
 
     Raises:
-        FieldwrenError: the layer was not reached by the data, or has been cut since.
+        FieldwrenError: the layer was not reached by the data, or has been cut since, or the graph
+            gives it channels that it does not have.
     """
     if member.layer not in found:
         raise FieldwrenError(f"{member.name}: no calibration batch reaches this layer")
@@ -99,6 +100,11 @@ def of(found: Mapping[nn.Module, Tensor], member: Member) -> Tensor:
         raise FieldwrenError(
             f"{member.name}: its channels were cut after it was measured: "
             "make a new calibration, or rank all groups first (torch-pruning: global_pruning)"
+        )
+    if int(member.channels.max()) >= member.size:
+        raise FieldwrenError(
+            f"{member.name}: torch_pruning gives it another portion of a torch.split: put them in "
+            "order first, compress.patterns.checked(pruner.DG)"
         )
     return values[member.channels]
 

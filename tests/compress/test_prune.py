@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import torch_pruning as tp
 from torch import Tensor, nn
 
-from compress import allocation, count, prune
+from compress import allocation, count, patterns, prune
 from compress.criteria import CRITERIA
 from compress.criteria.base import Statistics
 from compress.statistics import Calibration
@@ -18,6 +18,7 @@ from compress.steps import Prune
 from compress.task import Batch
 from device.errors import FieldwrenError
 from tests.compress import graphs
+from tests.compress import patterns as small
 
 
 def _step(**changes: object) -> Prune:
@@ -155,6 +156,29 @@ def test_criteria_serve_torch_pruning(criterion: str) -> None:
     )
     pruner.step()
     assert count.parameters(net) < 0.4 * before
+
+
+@pytest.mark.parametrize("criterion", ["thinet", "activation"])
+def test_portions_that_torch_pruning_mixes_up_are_refused_until_they_are_in_order(
+    criterion: str,
+) -> None:
+    torch.manual_seed(0)
+    net = small.shaken(small.SMALL["split by sizes"](16))
+    importance = partial(
+        CRITERIA[criterion], statistics=Statistics(0, Calibration(net, _loss, _batches()))
+    )
+    pruner = tp.pruner.BasePruner(
+        net,
+        _input(),
+        importance=importance,
+        pruning_ratio=0.5,
+        ignored_layers=[net.get_submodule("classifier")],
+    )
+    with pytest.raises(FieldwrenError, match=r"^body\.small\.conv: .*patterns\.checked"):
+        pruner.step()
+    patterns.checked(pruner.DG)
+    pruner.step()
+    assert net(_input()).shape == (2, 5)
 
 
 class Between(nn.Module):
