@@ -17,6 +17,20 @@ has become; the paper's is the L2 norm. Scores are those of the validation split
 from collections.abc import Callable, Mapping, Sequence
 
 from compress.prune import Cut, Plan, Scored
+from device.manifest import Frozen
+
+
+class Iteration(Frozen):
+    """One group that was shrunk."""
+
+    layer: str
+    kept: int
+    cost: float  # predicted, of the whole network
+    macs: int | None = None  # of the whole network; None in logs older than this line
+    score: float  # primary, validation
+    tried: int  # candidates
+    seconds: float
+
 
 Kept = dict[str, tuple[int, ...]]  # root layer → channels of the original network that are left
 

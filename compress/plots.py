@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from pydantic import TypeAdapter
 
 from compress.figures import Figure as Curves
+from compress.netadapt import Iteration
 from compress.store import Record
 
 if TYPE_CHECKING:
     from compress.report import Report
 
+Point = tuple[float, float]  # multiply-accumulates, score
 INK, BEFORE, AFTER, MUTED = "#243447", "#c2703d", "#2f6f73", "#c9d1d9"
 PALETTE = (AFTER, BEFORE, "#6c5b94", "#8a9a3c", "#b3382c", "#4c86c6", INK, "#a8762b")
 LEGEND = 12  # curves that can still be told apart
@@ -38,22 +41,12 @@ STYLE: dict[Any, Any] = {
 
 
 def pareto(report: Report) -> str:
-    """Score against cost: stages on validation by MACs, bundles on the final split by latency."""
+    """Score against cost: stages and what they tried on validation by MACs, bundles on the final
+    split by latency."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.5, 3.4))
         left, right = figure.subplots(1, 2)
-        kinds = [record.kind for record in report.stages]
-        stages = report.stages[kinds.index("baseline") :]  # what a search found is not trained yet
-        macs = [record.macs / 1e6 for record in stages]
-        scores = [record.validation[record.primary] for record in stages]
-        left.plot(macs, scores, color=MUTED, zorder=1)
-        last = len(stages) - 1
-        colours = [BEFORE if i == 0 else AFTER if i == last else INK for i in range(last + 1)]
-        left.scatter(macs, scores, c=colours, zorder=2)
-        for record, x, y in zip(stages, macs, scores, strict=True):
-            left.annotate(f" {record.kind}", (x, y), textcoords="offset points", xytext=(5, 5))
-        _label(left, "M multiply-accumulates", f"{report.stages[0].primary}, validation", "stages")
-        left.margins(x=0.25, y=0.15)
+        candidates(left, report.stages)
         primary = report.result.quality.primary
         for packed, colour in ((report.baseline, BEFORE), (report.result, AFTER)):
             cost = packed.manifest.result
@@ -68,6 +61,55 @@ def pareto(report: Report) -> str:
         right.margins(y=0.4)
         _label(right, "latency p50, ms", f"{primary}, {report.split}", "bundles")
         return _svg(figure)
+
+
+def candidates(axes: Axes, records: Sequence[Record]) -> None:
+    """Stages joined in their order, what they tried beside them, and the front of all of these."""
+    kinds = [record.kind for record in records]
+    stages = records[kinds.index("baseline") :]  # what a search found is not trained yet
+    points = [(record.macs, record.validation[record.primary]) for record in stages]
+    macs = [x / 1e6 for x, _ in points]
+    scores = [y for _, y in points]
+    axes.plot(macs, scores, color=MUTED, zorder=1)
+    beside = [point for record in stages for point in tried(record)]
+    if beside:
+        xs, ys = [x / 1e6 for x, _ in beside], [y for _, y in beside]
+        axes.scatter(xs, ys, s=12, color=PALETTE[2], zorder=2, label="tried")
+    best = front([*points, *beside])
+    axes.plot(
+        [x / 1e6 for x, _ in best],
+        [y for _, y in best],
+        color=AFTER,
+        linestyle="--",
+        drawstyle="steps-post",  # more work than a point of it buys at least that point's score
+        label="front",
+    )
+    last = len(stages) - 1
+    colours = [BEFORE if i == 0 else AFTER if i == last else INK for i in range(last + 1)]
+    axes.scatter(macs, scores, c=colours, zorder=3)
+    for record, x, y in zip(stages, macs, scores, strict=True):
+        axes.annotate(f" {record.kind}", (x, y), textcoords="offset points", xytext=(5, 5))
+    _label(axes, "M multiply-accumulates", f"{stages[0].primary}, validation", "stages")
+    axes.legend(frameon=False, fontsize=7)
+    axes.margins(x=0.25, y=0.15)
+
+
+def tried(record: Record) -> list[Point]:
+    """Candidates that a stage has scored on the way: CICR's probes, NetAdapt's iterations."""
+    found: list[Point] = [(probe.macs, probe.score) for probe in record.probes]
+    if record.kind == "netadapt" and isinstance(record.structure, dict):
+        log = TypeAdapter(list[Iteration]).validate_python(record.structure["iterations"])
+        found += [(one.macs, one.score) for one in log if one.macs is not None]
+    return found
+
+
+def front(points: Iterable[Point]) -> list[Point]:
+    """Those points of which none other has a better score for no more cost; cost rising."""
+    best: list[Point] = []
+    for cost, score in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not best or score > best[-1][1]:
+            best.append((cost, score))
+    return best
 
 
 def curves(stages: Sequence[Record]) -> str:

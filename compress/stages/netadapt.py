@@ -10,10 +10,11 @@ import torch
 from pydantic import JsonValue
 from torch import nn
 
-from compress import netadapt, prune
+from compress import count, netadapt, prune
 from compress.allocation import CLOSER, Spent
 from compress.costs import COSTS, Cost, Subject
 from compress.figures import Figure, Series
+from compress.netadapt import Iteration
 from compress.policies.base import rounded
 from compress.repair import repair
 from compress.stages import prune as removal
@@ -23,20 +24,8 @@ from compress.statistics import Calibration
 from compress.steps import NetAdapt
 from device import files
 from device.errors import FieldwrenError
-from device.manifest import Frozen
 
 rebuild = cut
-
-
-class Iteration(Frozen):
-    """One group that was shrunk."""
-
-    layer: str
-    kept: int
-    cost: float  # predicted, of the whole network
-    score: float  # primary, validation
-    tried: int  # candidates
-    seconds: float
 
 
 def run(context: Context, net: nn.Module, step: NetAdapt) -> Outcome:
@@ -120,6 +109,7 @@ class Search:
                 layer=made.layer,
                 kept=made.kept,
                 cost=self.predicted(),
+                macs=count.macs(self.net, self.context.example),
                 score=score,
                 tried=len(scored),
                 seconds=time.perf_counter() - started,
