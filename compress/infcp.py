@@ -33,6 +33,7 @@ compress/gate.py holds head, loss, λ and β. What the source leaves open [C]:
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -41,6 +42,7 @@ from compress.criteria import filters, members
 from compress.criteria.base import Group
 from compress.criteria.filters import kernel, rows
 from compress.criteria.members import TINY, Member
+from compress.figures import Figure, Series
 from compress.gate import Gate
 from compress.gate import Gates as LearningGates
 from compress.prune import Cut, Plan
@@ -115,6 +117,29 @@ class Gates(LearningGates):
     def plan(self) -> Plan:
         """The budget, met exactly in every group."""
         return Plan(cuts=tuple(gate.chosen() for gate in self.gates))
+
+    def figures(self) -> tuple[Figure, Figure]:
+        """What the gates heard and what they came to, every group's channels in rising order."""
+
+        def drawn(title: str, y: str, values: list[Tensor]) -> Figure:
+            series = tuple(
+                Series(
+                    name=gate.cut.layer,
+                    x=tuple(np.linspace(0, 100, gate.size).round(2).tolist()),
+                    y=tuple(own.detach().cpu().double().sort().values.numpy().round(5).tolist()),
+                )
+                for gate, own in zip(self.gates, values, strict=True)
+            )
+            return Figure(title=f"Inf-CP: {title}", x="channels, %", y=y, series=series)
+
+        return (
+            drawn("gates at the end, each group's", "E", self.values()),
+            drawn(
+                "influence at the end, each group's",
+                "f, of the group's mean",
+                [gate.influence for gate in self.gates],
+            ),
+        )
 
     def fold(self) -> None:
         """Multiply the gates into the network and take the hooks away: the same function."""

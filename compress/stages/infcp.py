@@ -26,9 +26,10 @@ def run(context: Context, net: nn.Module, step: InfCp) -> Outcome:
     gates = infcp.Gates(net, context.example, budget, step, step.epochs * context.task.steps())
     log = tune(context, net, step, "inf-cp", companion=gates)
     plan = gates.plan()
+    figures = gates.figures()
     gates.fold()
     error = removal.checked(context, net, plan)
-    return Outcome(log=tuple(log), plan=plan, mask_error=error)
+    return Outcome(log=tuple(log), plan=plan, mask_error=error, figures=figures)
 
 
 def counts(step: InfCp) -> Prune:

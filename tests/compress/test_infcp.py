@@ -285,6 +285,14 @@ def test_the_stage_meets_the_budget_and_the_proof(root: Path, tmp_path: Path) ->
     assert all(cut.kept == cut.channels // 2 for cut in outcome.plan.cuts)
     assert count.macs(net, context.example) < 0.4 * before
     assert len(outcome.log) == 2
+    assert [figure.y for figure in outcome.figures] == ["E", "f, of the group's mean"]
+    for figure in outcome.figures:
+        assert [series.name for series in figure.series] == [c.layer for c in outcome.plan.cuts]
+        for series, made in zip(figure.series, outcome.plan.cuts, strict=True):
+            assert len(series.x) == len(series.y) == made.channels
+            assert list(series.y) == sorted(series.y)
+    assert all(0 <= value <= 1 for series in outcome.figures[0].series for value in series.y)
+    assert len({value for series in outcome.figures[1].series for value in series.y}) > 10
 
 
 class Idle:
