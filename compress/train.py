@@ -45,7 +45,7 @@ class Companion(Protocol):
     """What learns beside a network, from the same batches: own parameters, loss and optimizer."""
 
     def to(self, device: torch.device) -> Any:
-        """Move to where the network is."""
+        """Move to where the network is, and back."""
         ...
 
     def loss(self) -> Tensor:
@@ -80,6 +80,8 @@ def fit(
 
     The state after each epoch is written to `checkpoint`; if it exists, training goes on from
     there and ends with the same weights as without the interruption. The caller removes it.
+
+    It is trained on the accelerator there is, and ends on the CPU, as do teacher and companion.
 
     Where several processes train together (compress/distributed.py), each learns from its part of
     every batch; normalisation takes its statistics from that part. All end with the same weights.
@@ -160,6 +162,11 @@ def fit(
                     highlight=False,
                 )
     net.eval()
+    net.cpu()  # what comes after measures it beside a CPU example
+    if teacher is not None:
+        teacher.cpu()
+    if companion is not None:
+        companion.to(torch.device("cpu"))
     return log
 
 
