@@ -51,6 +51,16 @@ def hold(layers: Iterable[nn.Module]) -> None:
         layer.register_forward_pre_hook(_armed)
 
 
+def arm(net: nn.Module) -> None:
+    """Before a training whose forward pass puts other tensors in the place of the weights.
+
+    A layer that is held then sees no parameter of its own when it is called.
+    """
+    for layer in net.modules():
+        if _armed in layer._forward_pre_hooks.values():
+            _arm(layer)
+
+
 def _threshold(scores: Tensor, sparsity: float) -> float:
     """What the share `sparsity` of the scores is below."""
     ordered = scores.sort().values
@@ -60,7 +70,12 @@ def _threshold(scores: Tensor, sparsity: float) -> float:
 def _armed(layer: nn.Module, _: Any) -> None:
     # a copy of a module copies its hooks but not its parameters' hooks, and removing channels
     # makes new parameters: so the parameter is asked at every training step
+    if layer.training:
+        _arm(layer)
+
+
+def _arm(layer: nn.Module) -> None:
     W = layer.weight
-    if layer.training and isinstance(W, nn.Parameter) and not hasattr(W, HELD) and W.requires_grad:
+    if isinstance(W, nn.Parameter) and not hasattr(W, HELD) and W.requires_grad:
         W.register_hook(lambda gradient, W=W: gradient * (W.detach() != 0))  # type: ignore[no-untyped-call]
         setattr(W, HELD, True)

@@ -3,6 +3,7 @@
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
+from compress.granularity import masks
 from compress.quantization import qat
 from compress.quantization.learned import Ranges
 from compress.stages.base import Context, Outcome
@@ -26,6 +27,7 @@ def run(context: Context, net: nn.Module, step: Qat) -> Outcome:
         simulation = qat.static(net, deployed, numbers, step.epochs * context.task.steps())
     else:
         simulation = qat.dynamic(net)
+    masks.arm(net)
     with simulation.active(net):
         log = tune(context, net, step, "qat")
     ranges = next((child for child in net.children() if isinstance(child, Ranges)), None)

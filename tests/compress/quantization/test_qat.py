@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 from compress import export
+from compress.granularity import GRAINS, masks, scores
 from compress.quantization import fake, flatbuffer, qat, quantize
 from compress.quantization.learned import Ranges, learned
 from compress.quantization.simulate import Simulation
 from compress.stages import qat as stage
-from compress.steps import Quantize
+from compress.stages.base import Context
+from compress.steps import Qat, Quantize
 from compress.store import Record
 from compress.task import Deployed, OneStep
 from compress.tasks.birds import Birds
@@ -148,6 +150,22 @@ def test_a_finished_stage_is_taken_up_with_its_ranges() -> None:
     dynamic = graphs.make("chain")
     stage.rebuild(dynamic, torch.empty(0), record.model_copy(update={"structure": []}))
     assert learned(dynamic) == {}
+
+
+@pytest.mark.parametrize("scheme", ["static-int8", "dynamic-int8"])
+def test_zeros_stay_zero_in_the_simulation(task: Birds, scheme: str, tmp_path: Path) -> None:
+    net = graphs.make("residual")
+    layers = {name: m for name, m in net.named_modules() if isinstance(m, nn.Conv2d)}
+    found = scores.magnitude(list(layers.values()))
+    masks.zero(layers, found, GRAINS["weight"], 0.5, "uniform")
+    masks.hold(layers.values())
+    before = {name: layer.weight.detach().clone() for name, layer in layers.items()}
+    table = {"kind": "qat", "scheme": scheme, "epochs": 1, "lr": 0.05, "samples": 8}
+    context = Context(task, 0, task.example(), None, tmp_path / "checkpoint.pt")
+    stage.run(context, net, Qat.model_validate(table))
+    for name, layer in layers.items():
+        assert torch.equal(layer.weight == 0, before[name] == 0)
+        assert not torch.equal(layer.weight, before[name])
 
 
 def test_dynamic_simulates_the_streaming_file(tmp_path: Path) -> None:
