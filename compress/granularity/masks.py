@@ -9,11 +9,13 @@ that is exactly zero is set to zero; with it momentum, Adam's moments and weight
 start from the gradient and the weight, are zero, too.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+from compress.policies.ranking import ascending
 
 HELD = "zeros_held"  # attribute of a parameter whose gradient is masked
 
@@ -27,20 +29,16 @@ def zero(
 ) -> dict[str, float]:
     """Set the lowest grains of the layers to zero; returns each layer's share of zeros."""
     scored = {name: grain(scores[layer]) for name, layer in layers.items()}
-    everywhere = 0.0
     if scope == "global":
-        everywhere = _threshold(
-            torch.cat([values.flatten() for values in scored.values()]), sparsity
-        )
+        kept = dict(zip(scored, _kept([*scored.values()], sparsity), strict=True))
+    else:
+        kept = {name: _kept([values], sparsity)[0] for name, values in scored.items()}
     found = {}
     for name, layer in layers.items():
-        values = scored[name]
-        below = everywhere if scope == "global" else _threshold(values.flatten(), sparsity)
-        kept = values >= min(below, float(values.max()))
         W = layer.weight
         assert isinstance(W, nn.Parameter)
         with torch.no_grad():
-            W.mul_(kept)
+            W.mul_(kept[name])
         found[name] = float((W == 0).float().mean())
     return found
 
@@ -61,10 +59,20 @@ def arm(net: nn.Module) -> None:
             _arm(layer)
 
 
-def _threshold(scores: Tensor, sparsity: float) -> float:
-    """What the share `sparsity` of the scores is below."""
-    ordered = scores.sort().values
-    return float(ordered[min(len(ordered) - 1, round(sparsity * len(ordered)))])
+def _kept(scores: Sequence[Tensor], sparsity: float) -> list[Tensor]:
+    """True where grains stay, of every layer in one ranking: exactly that share of all goes.
+
+    A layer's best grain stays. Equal scores, as of weights that are zero already, are shared out
+    over the layers.
+    """
+    ranks = [own.flatten().clone() for own in scores]
+    for own in ranks:
+        own[own.argmax()] = torch.inf
+    order = ascending(ranks)
+    stay = torch.ones(len(order), dtype=torch.bool, device=order.device)
+    stay[order[: min(len(order) - len(ranks), round(sparsity * len(order)))]] = False
+    parts = torch.split(stay, [len(own) for own in ranks])
+    return [part.view_as(own) for part, own in zip(parts, scores, strict=True)]
 
 
 def _armed(layer: nn.Module, _: Any) -> None:

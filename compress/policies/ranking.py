@@ -11,16 +11,13 @@ from compress.policies.base import Allocation, Problem
 def cut(problem: Problem, ranks: Sequence[Tensor]) -> Allocation:
     """Keep the channels of highest rank; `ranks` are every group's, in the order of its scores.
 
-    Equal ranks, of ReLU'd maps' HRank or of norms that are not trained yet, are shared out over
-    their groups in proportion. Infinite ranks stay.
+    Equal ranks are those of ReLU'd maps' HRank or of norms that are not trained yet. Infinite ranks
+    stay.
 
     Raises:
         FieldwrenError: the budget is out of reach.
     """
-    every = torch.cat(list(ranks))
-    within = torch.cat([_positions(own) for own in ranks])  # 0…1, in the channel's own group
-    order = within.argsort(stable=True)
-    order = order[every[order].argsort(stable=True)]
+    every, order = torch.cat(list(ranks)), ascending(ranks)
     most = min(len(every) - 1, int(every.isfinite().sum()))
     owners = torch.cat([torch.full((len(own),), index) for index, own in enumerate(ranks)])
 
@@ -32,6 +29,16 @@ def cut(problem: Problem, ranks: Sequence[Tensor]) -> Allocation:
     if problem.ratio is not None:
         return Allocation(problem.plan(remove(problem.ratio)))
     return Allocation(problem.largest(lambda ratio: problem.plan(remove(ratio))))
+
+
+def ascending(ranks: Sequence[Tensor]) -> Tensor:
+    """Places in all groups' ranks, joined, from the lowest to the highest.
+
+    Equal ranks are shared out over their groups in proportion.
+    """
+    within = torch.cat([_positions(own) for own in ranks])  # 0…1, in the channel's own group
+    order = within.argsort(stable=True)
+    return order[torch.cat(list(ranks))[order].argsort(stable=True)]
 
 
 def _positions(own: Tensor) -> Tensor:

@@ -63,8 +63,18 @@ def test_a_global_ranking_spares_what_matters_but_empties_no_layer() -> None:
     layers = {"strong": strong, "weak": weak}
     given = {strong: torch.rand(4, 4, 3, 3) + 10, weak: torch.rand(4, 4, 3, 3)}
     found = masks.zero(layers, given, GRAINS["weight"], 0.5, "global")
-    assert found["strong"] == 0
     assert found["weak"] == pytest.approx(1 - 1 / 144)
+    assert found["strong"] == pytest.approx(1 / 144)  # in the place of the weak one's last
+
+
+@pytest.mark.parametrize("scope", ["uniform", "global"])
+def test_equal_scores_are_shared_out_and_the_share_is_exact(scope: str) -> None:
+    """Zeros of an earlier step tie, and so do all weights of a layer that starts constant."""
+    small, large, lone = nn.Conv2d(2, 2, 5), nn.Conv2d(4, 5, 5), nn.Conv2d(1, 1, 1)
+    layers = {"small": small, "large": large, "lone": lone}
+    tied = {layer: torch.ones_like(layer.weight) for layer in layers.values()}
+    found = masks.zero(layers, tied, GRAINS["weight"], 0.25, scope)  # type: ignore[arg-type]
+    assert found == {"small": 0.25, "large": 0.25, "lone": 0.0}
 
 
 def test_magnitudes_of_a_scaled_layer_are_the_same() -> None:
