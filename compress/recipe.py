@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator
 
 from compress import tasks
-from compress.steps import Qat, Quantize, Schedule, Search, Step
+from compress.steps import Codebook, LowRank, Qat, Quantize, Schedule, Search, Sparse, Step
 from device import tables
 from device.errors import BadInputError, first_problem
 from device.manifest import Frozen
@@ -54,12 +54,24 @@ class Recipe(Frozen):
 
     @field_validator("steps")
     @classmethod
-    def _quantize_last(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    def _nothing_undone(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
         if any(isinstance(step, Quantize) for step in steps[:-1]):
             raise ValueError("quantize must be the last step")
-        kinds = [type(step) for step in steps]
-        if Qat in kinds and any(kind is not Quantize for kind in kinds[kinds.index(Qat) + 1 :]):
-            raise ValueError("only quantize may follow qat: a change would undo what it learned")
+        for index, step in enumerate(steps):
+            behind = steps[index + 1 :]
+            kinds = [other.kind for other in behind]
+            if isinstance(step, Qat | Codebook) and set(kinds) - {"quantize"}:
+                raise ValueError(
+                    f"only quantize may follow {step.kind}: {kinds[0]} would undo what it did"
+                )
+            if isinstance(step, Qat) and [getattr(b, "scheme", "") for b in behind] != [
+                step.scheme
+            ]:
+                raise ValueError(
+                    f'qat trains for scheme = "{step.scheme}": quantize with it must follow'
+                )
+            if isinstance(step, Sparse) and any(isinstance(b, Codebook | LowRank) for b in behind):
+                raise ValueError("neither codebook nor lowrank may follow sparse: its zeros go")
         return steps
 
 

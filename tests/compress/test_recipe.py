@@ -55,6 +55,50 @@ def test_a_wrong_recipe_is_refused_with_the_path_of_its_key(
     assert where in _refusal(tmp_path, text.replace(old, new, 1))
 
 
+SPARSE = 'kind = "sparse"\nsparsity = 0.5'
+CODEBOOK, LOWRANK = 'kind = "codebook"', 'kind = "lowrank"\nform = "cp"\nrank = "vbmf"'
+FINETUNE, PRUNE = (
+    'kind = "finetune"\nepochs = 1\nlr = 1',
+    'kind = "prune"\ncriterion = "l1"\nratio = 0.5',
+)
+QAT, STATIC = 'kind = "qat"\nepochs = 1\nlr = 1', 'kind = "quantize"\nscheme = "static-int8"'
+DYNAMIC = STATIC.replace("static", "dynamic")
+
+
+def _with_steps(text: str, *steps: str) -> str:
+    made = "".join(f"[[steps]]\n{step}\n" for step in steps)
+    return text.replace(text[text.index("[[steps]]") : text.index("[gate]")], made)
+
+
+@pytest.mark.parametrize(
+    ("steps", "where"),
+    [
+        ((CODEBOOK, FINETUNE), "only quantize may follow codebook: finetune would undo"),
+        ((CODEBOOK, PRUNE, STATIC), "only quantize may follow codebook: prune would undo"),
+        ((QAT, FINETUNE, STATIC), "only quantize may follow qat: finetune would undo"),
+        ((QAT, DYNAMIC), 'qat trains for scheme = "static-int8"'),
+        ((PRUNE, QAT), 'qat trains for scheme = "static-int8"'),
+        ((SPARSE, FINETUNE, CODEBOOK), "neither codebook nor lowrank may follow sparse"),
+        ((SPARSE, LOWRANK), "neither codebook nor lowrank may follow sparse"),
+    ],
+)
+def test_steps_that_undo_an_earlier_one_are_refused(
+    tmp_path: Path, text: str, steps: tuple[str, ...], where: str
+) -> None:
+    assert where in _refusal(tmp_path, _with_steps(text, *steps))
+
+
+@pytest.mark.parametrize(
+    "steps", [(LOWRANK, SPARSE, FINETUNE, QAT, STATIC), (PRUNE, CODEBOOK, DYNAMIC)]
+)
+def test_steps_that_build_on_each_other_are_taken(
+    tmp_path: Path, text: str, steps: tuple[str, ...]
+) -> None:
+    path = tmp_path / "right.toml"
+    path.write_text(_with_steps(text, *steps))
+    assert len(recipe.load(str(path)).steps) == len(steps)
+
+
 def test_no_such_recipe_names_the_shipped_ones() -> None:
     with pytest.raises(BadInputError, match=r"nothing\.toml.*birds-quick"):
         recipe.load("nothing.toml")
