@@ -11,6 +11,7 @@ from torch import nn
 
 from compress import count
 from compress.rnn.adopt import recurrent
+from models.recurrent import Recurrent
 
 
 class Counts(NamedTuple):
@@ -24,5 +25,12 @@ class Counts(NamedTuple):
 def counts(net: nn.Module) -> Counts:
     """Of a network whose recurrent layers are adopted."""
     layers, true = recurrent(net).values(), count.parameters(net)
-    doubled = sum(count.parameters(layer.h) + layer.bias.numel() for layer in layers)
-    return Counts(true, true + doubled, sum(count.parameters(layer) for layer in layers))
+    return Counts(
+        true, true + sum(map(_again, layers)), sum(count.parameters(layer) for layer in layers)
+    )
+
+
+def _again(layer: Recurrent) -> int:
+    """What the source counts twice; a GRU's candidate has its second bias here, too."""
+    second = layer.bias.numel() - (0 if layer.candidate is None else layer.candidate.numel())
+    return count.parameters(layer.h) + second
