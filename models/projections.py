@@ -52,6 +52,11 @@ class Matrix(nn.Module):
         """None: stored whole."""
         return int(self.factors[0].shape[1]) if len(self.factors) > 1 else None
 
+    @classmethod
+    def reading(cls, inputs: int, factors: Sequence[Tensor], columns: Tensor) -> "Matrix":
+        """Of the columns [k], ascending; what would gather all inputs gathers none."""
+        return cls(inputs, factors, None if len(columns) == inputs else columns)
+
     def forward(self, x: Tensor) -> Tensor:
         """[…, inputs] → […, rows], as deployed."""
         if self.columns is not None:

@@ -67,7 +67,7 @@ def keep_columns(projection: Projection, read: list[Tensor]) -> None:
     rows = [projection.dense().detach()] if same else _rows(projection)
     projection.store(
         [
-            Matrix(projection.inputs, [own[:, columns].contiguous()], columns.clone())
+            Matrix.reading(projection.inputs, [own[:, columns].contiguous()], columns.clone())
             for own, columns in zip(rows, read, strict=False)
         ]
     )

@@ -141,4 +141,4 @@ def _columns(part: Matrix, kept: Tensor) -> Matrix:
     place[kept] = torch.arange(len(kept))
     renumbered = place[part.columns]
     stays = renumbered >= 0
-    return Matrix(len(kept), [*others, last[:, stays].contiguous()], renumbered[stays])
+    return Matrix.reading(len(kept), [*others, last[:, stays].contiguous()], renumbered[stays])

@@ -139,6 +139,17 @@ def test_masked_columns_are_gathered_columns() -> None:
     assert [shape_of(part) for part in side.parts] == [Shape(6, 4, 1, None)]  # one for all gates
 
 
+def test_what_reads_every_input_gathers_none() -> None:
+    side = Projection(2, [Matrix(4, [matrix(6, 4)])])
+    weight = side.dense().detach().clone()
+    columns.keep_columns(side, [torch.arange(4), torch.tensor([0, 2])])
+    assert [shape_of(part) for part in side.parts] == [
+        Shape(3, 4, None, None),
+        Shape(3, 4, 2, None),
+    ]
+    assert torch.equal(side.dense()[:3], weight[:3])
+
+
 def test_measured_time_of_every_form() -> None:
     """A matrix of 1024 × 512 takes longer than one of rank 8; a file is made for each form."""
     times = [by_time(Shape(1024, 512, kept, rank)) for kept in (None, 100) for rank in (None, 8)]

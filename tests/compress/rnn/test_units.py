@@ -123,6 +123,20 @@ def test_units_that_nobody_reads_are_dead() -> None:
     assert not wires.dead(net, found)
 
 
+def test_a_gather_of_all_that_is_left_goes() -> None:
+    net = texts.network()
+    first, second = recurrent(net)["layers.0"], recurrent(net)["layers.1"]
+    for side in (first.h, second.x):
+        rows = side.rows
+        side.store([texts.gathered(rows, 16, [3, 7, 9], seed=g) for g in range(4)])
+    words = texts.words()
+    found = wires.readers(net, words)
+    before = copy.deepcopy(net)
+    units.remove(net, found, wires.dead(net, found))
+    assert [part.columns for part in (*first.h.parts, *second.x.parts)] == [None] * 8
+    assert proof.agreement(before, net, words) <= 1e-5
+
+
 def test_how_many_units_stay() -> None:
     scores = torch.tensor([3.0, 0, 5, 1, 4, 2, 9, 8, 7, 6])
     assert units.lowest(scores, 0.5, 1).tolist() == [0, 1, 3, 4, 5]
