@@ -16,7 +16,9 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
+from device.errors import FieldwrenError
 from models.projections import Projection
 
 State = tuple[Tensor, ...]  # LSTM: h, c; GRU: h; each [batch, units]
@@ -111,14 +113,26 @@ class Stack(nn.Module):
         self.dropout, self.batch_first = dropout, batch_first
 
     def forward(
-        self, sequence: Tensor, state: Tensor | State | None = None
+        self, sequence: Tensor | PackedSequence, state: Tensor | State | None = None
     ) -> tuple[Tensor, Tensor | State]:
         """[time, batch, inputs] (or batch first) → outputs, states [layer, batch, widest].
 
+        One sequence may come without a batch, [time, inputs]; its answers then have none, too.
         Layers that lost units fill their part of the states with zeros.
+
+        Raises:
+            FieldwrenError: a packed sequence.
         """
-        x = sequence.transpose(0, 1) if self.batch_first else sequence
+        if isinstance(sequence, PackedSequence):
+            raise FieldwrenError(
+                "a packed sequence cannot go through a compressed LSTM or GRU: pad the batch"
+            )
         given = (state,) if isinstance(state, Tensor) else state
+        if alone := sequence.ndim == 2:
+            x = sequence[:, None]
+            given = given and tuple(part[:, None] for part in given)
+        else:
+            x = sequence.transpose(0, 1) if self.batch_first else sequence
         ends: list[State] = []
         layers = [layer for layer in self.layers if isinstance(layer, Recurrent)]
         for index, layer in enumerate(layers):
@@ -130,7 +144,10 @@ class Stack(nn.Module):
         widest = max(layer.units for layer in layers)
         filled = ([F.pad(part, (0, widest - part.shape[1])) for part in end] for end in ends)
         joined = tuple(torch.stack(parts) for parts in zip(*filled, strict=True))
-        x = x.transpose(0, 1) if self.batch_first else x
+        if alone:
+            x, joined = x[:, 0], tuple(part[:, 0] for part in joined)
+        elif self.batch_first:
+            x = x.transpose(0, 1)
         return x, joined if len(joined) > 1 else joined[0]
 
 
@@ -142,8 +159,12 @@ class Cell(nn.Module):
         self.layer = layer
 
     def forward(self, x: Tensor, state: Tensor | State | None = None) -> Tensor | State:
-        """[batch, inputs] → h, c (LSTM) or h (GRU)."""
+        """[batch, inputs] or [inputs] → h, c (LSTM) or h (GRU)."""
         given = (state,) if isinstance(state, Tensor) else state
-        _, end = self.layer(x[None], given)
+        if x.ndim == 1:
+            _, end = self.layer(x[None, None], given and tuple(part[None] for part in given))
+            end = tuple(part[0] for part in end)
+        else:
+            _, end = self.layer(x[None], given)
         own: Tensor | State = end if len(end) > 1 else end[0]
         return own

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_sequence
 
 from compress.rnn.adopt import adopt, projections, recurrent
 from device.errors import FieldwrenError
@@ -61,6 +62,43 @@ def test_an_adopted_network_computes_the_same(net: object, training: bool) -> No
     for want, found in zip(expected, made(inputs().double()), strict=True):
         assert (want - found).abs().max() < 1e-12
     assert not [m for m in made.modules() if isinstance(m, nn.RNNBase | nn.RNNCellBase)]
+
+
+class Holder(nn.Module):
+    def __init__(self, rnn: nn.Module) -> None:
+        super().__init__()
+        self.rnn = rnn
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "rnn",
+    [
+        nn.LSTM(5, 3, num_layers=2),
+        nn.LSTM(5, 3, batch_first=True),
+        nn.GRU(5, 3),
+        nn.LSTMCell(5, 3),
+        nn.GRUCell(5, 3),
+    ],
+)
+def test_one_sequence_without_a_batch_is_answered_as_torch_does(rnn: nn.Module) -> None:
+    def answers(layer: nn.Module) -> list[Tensor]:
+        x = inputs()[:, 0]
+        if isinstance(rnn, nn.RNNCellBase):
+            state = layer(x[1], layer(x[0]))
+            return [*state] if isinstance(state, tuple) else [state]
+        y, state = layer(x, layer(x)[1])
+        return [y, *(state if isinstance(state, tuple) else (state,))]
+
+    adopted = adopt(Holder(rnn)).rnn
+    for want, found in zip(answers(rnn), answers(adopted.eval()), strict=True):
+        torch.testing.assert_close(found, want)
+
+
+def test_a_packed_sequence_is_refused() -> None:
+    adopted = adopt(Holder(nn.LSTM(5, 3))).rnn
+    with pytest.raises(FieldwrenError, match="pad the batch"):
+        adopted(pack_sequence([torch.ones(4, 5), torch.ones(2, 5)]))
 
 
 def test_layers_and_matrices_have_names() -> None:
