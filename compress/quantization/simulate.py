@@ -15,9 +15,13 @@ from torch.func import functional_call
 
 from compress.quantization import fake
 from device.errors import FieldwrenError
+from models.projections import Projection
+from models.recurrent import Recurrent
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+# weights that no layer of LAYERS holds: they would silently be trained as floats
+UNKNOWN = (nn.RNNBase, nn.RNNCellBase, Recurrent, Projection)
 Point = Callable[[Tensor], Tensor]
 
 
@@ -30,8 +34,14 @@ def trace(net: nn.Module) -> fx.GraphModule:
     """The graph of a network's forward pass; it shares the network's modules.
 
     Raises:
-        FieldwrenError: the forward pass depends on values.
+        FieldwrenError: the forward pass depends on values, or a layer is recurrent.
     """
+    for name, module in net.named_modules():
+        if isinstance(module, UNKNOWN):
+            raise FieldwrenError(
+                f"{name}: quantization-aware training knows convolutions and linear layers, and "
+                "would leave this recurrent layer float: take qat out of the steps"
+            )
     try:
         return fx.GraphModule(net, _Tracer().trace(net))
     except (fx.proxy.TraceError, TypeError, RuntimeError) as error:

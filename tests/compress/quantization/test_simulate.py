@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from compress.quantization import fake, simulate
 from compress.quantization.simulate import Simulation
+from compress.rnn.adopt import adopt
 from device.errors import FieldwrenError
+from models.projections import Map
 from models.tcn import TCN
 from tests.compress import graphs
 
@@ -89,6 +91,25 @@ def test_what_a_layer_reads_and_what_a_node_gives_are_rounded() -> None:
     w = fake.weight(net[0].weight.detach())
     expected = fake.activation(F.relu(F.linear(fake.dynamic(x, (-1,)), w, net[0].bias)), low, high)
     torch.testing.assert_close(got, expected.detach())
+
+
+class _Sequence(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory, self.out = nn.LSTM(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.out(self.memory(x)[0])
+        return y
+
+
+@pytest.mark.parametrize(
+    ("net", "layer"),
+    [(_Sequence(), "memory"), (adopt(_Sequence()), r"memory\.layers\.0"), (Map(4, 2), "x")],
+)
+def test_weights_that_would_stay_float_are_refused_by_name(net: nn.Module, layer: str) -> None:
+    with pytest.raises(FieldwrenError, match=f"^{layer}: quantization-aware training knows"):
+        simulate.trace(net)
 
 
 def test_a_graph_that_depends_on_values_is_refused_by_name() -> None:
