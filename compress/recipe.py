@@ -64,9 +64,8 @@ class Recipe(Frozen):
                 raise ValueError(
                     f"only quantize may follow {step.kind}: {kinds[0]} would undo what it did"
                 )
-            if isinstance(step, Qat) and [getattr(b, "scheme", "") for b in behind] != [
-                step.scheme
-            ]:
+            schemes = [other.scheme for other in behind if isinstance(other, Quantize)]
+            if isinstance(step, Qat) and schemes != [step.scheme]:
                 raise ValueError(
                     f'qat trains for scheme = "{step.scheme}": quantize with it must follow'
                 )
