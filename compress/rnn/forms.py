@@ -12,8 +12,9 @@ and for all gates of one side of the layer together, K the columns that any of t
     packed          r·(4h + K)       one right factor: pays up to r < 4h·K/(4h + K)
 
 Cost is the count of parameters, which at one vector per step is that of multiply-accumulates,
-too, or the time measured for such a matrix in the runtime (compress/rnn/timing.py). The exact
-forms are always among the candidates, so a matrix is never replaced by a costlier one.
+too, or the time measured for such matrices in the runtime (compress/rnn/timing.py). It is that of a
+whole side: what an invocation costs beside its matrices is paid once, however many there are. The
+form that is stored now is always among the candidates, and none that is larger is taken.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,12 +43,12 @@ class Shape(NamedTuple):
         return self.rows * width if self.rank is None else self.rank * (self.rows + width)
 
 
-Cost = Callable[[Shape], float]
+Cost = Callable[[Sequence[Shape]], float]  # of the matrices of one side
 
 
-def by_count(shape: Shape) -> float:
+def by_count(shapes: Sequence[Shape]) -> float:
     """Parameters."""
-    return float(shape.parameters)
+    return float(sum(shape.parameters for shape in shapes))
 
 
 def shape_of(matrix: Matrix) -> Shape:
@@ -105,6 +106,7 @@ class Candidates:
         weight = projection.dense().detach().cpu()
         read = columns_read(projection)
         union = torch.tensor(sorted(set(torch.cat(read).tolist())))
+        self.current = [shape_of(part) for part in projection.parts]
         self.packed = Part.of(weight, union)
         self.gates = [self.packed]
         if projection.groups > 1:
@@ -113,9 +115,17 @@ class Candidates:
 
     def cheapest(self, rule: Rule, limit: float, cost: Cost) -> list[Shape]:
         """One shape for all gates, or one for each; of equal costs the simpler form."""
-        packed = min(self.packed.shapes(rule, limit), key=cost)
-        each = [min(gate.shapes(rule, limit), key=cost) for gate in self.gates]
-        return [packed] if cost(packed) <= sum(map(cost, each)) else each
+
+        def alone(shape: Shape) -> float:
+            return cost([shape])
+
+        packed = [[shape] for shape in self.packed.shapes(rule, limit)]
+        each = [min(gate.shapes(rule, limit), key=alone) for gate in self.gates]
+        most = by_count(self.current)
+        return min(
+            (shapes for shapes in (*packed, each, self.current) if by_count(shapes) <= most),
+            key=cost,
+        )
 
     def stored(self, shapes: Sequence[Shape]) -> list[Matrix]:
         """The matrices in chosen forms."""

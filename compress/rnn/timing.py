@@ -1,37 +1,53 @@
-"""How long one stored matrix takes in the TFLite runtime of this machine, one vector at a time.
+"""How long the stored matrices of one side of a layer take in the TFLite runtime of this machine.
 
 The file is written directly (TFLite's schema) with the operators that the converter makes of
-models/projections.py, because converting a network for every candidate takes seconds:
+models/projections.py, because converting a network for every candidate takes seconds. For each
+matrix
 
-    [RESHAPE, GATHER_ND, RESHAPE,] FULLY_CONNECTED [, FULLY_CONNECTED]
+    [RESHAPE, GATHER_ND, RESHAPE,] FULLY_CONNECTED [, FULLY_CONNECTED]      of one vector
+    [TRANSPOSE, GATHER_ND, TRANSPOSE,] FULLY_CONNECTED [, FULLY_CONNECTED]  of several at once
+
+where the first operator is there once for all gathers, and behind several a CONCATENATION.
 """
 
 import tempfile
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
+from compress import export, quantization
 from compress.rnn.forms import Shape
+from compress.steps import Quantize
 from device.runtime import Runtime
 
 RUNS, ROUNDS = 50, 9  # the least mean of a round: other work on the machine only ever adds
 Array = NDArray[Any]
+Scheme = Literal["fp32", "dynamic-int8", "static-int8"]
+
+
+def by_time(shapes: Sequence[Shape], vectors: int = 1, scheme: Scheme = "fp32") -> float:
+    """Microseconds of one invocation with so many vectors; measured once for the same shapes."""
+    return _measured(tuple(shapes), vectors, scheme)
 
 
 @lru_cache(maxsize=4096)
-def by_time(shape: Shape) -> float:
-    """Microseconds; measured once for every shape."""
+def _measured(shapes: tuple[Shape, ...], vectors: int, scheme: Scheme) -> float:
+    x = np.ones((vectors, shapes[0].inputs), np.float32)
     with tempfile.TemporaryDirectory() as folder:
-        model = Path(folder) / "matrix.tflite"
-        model.write_bytes(file(shape))
+        plain, model = Path(folder) / "plain.tflite", Path(folder) / "side.tflite"
+        plain.write_bytes(file(shapes, vectors))
+        numbers = Quantize(kind="quantize", scheme=scheme)
+        with export.silent():
+            quantization.quantize(plain, numbers, [{"x": x}], model)
         runtime = Runtime(model)
-        runtime.feed({"x": np.ones((1, shape.inputs), np.float32)})
+        runtime.feed({"x": x})
         best = float("inf")
         for _ in range(ROUNDS):
             started = perf_counter()
@@ -41,28 +57,38 @@ def by_time(shape: Shape) -> float:
     return 1e6 * best
 
 
-def file(shape: Shape) -> bytes:
-    """A .tflite with input `x` [1, inputs] and output `y` [1, rows], and weights that are ones."""
-    graph = _Graph()
-    at = x = graph.tensor((1, shape.inputs))
-    width = shape.inputs
-    if shape.kept is not None:
-        width = shape.kept
-        columns = np.arange(width, dtype=np.int32)[:, None]
-        flat, taken, row = (graph.tensor(s) for s in ((shape.inputs,), (width,), (1, width)))
-        graph.reshape(at, flat, (shape.inputs,))
-        graph.operator("GATHER_ND", [flat, graph.constant(columns)], taken, "GatherNdOptions")
-        graph.reshape(taken, row, (1, width))
-        at = row
-    sizes = [(shape.rows, width)]
-    if shape.rank is not None:
-        sizes = [(shape.rank, width), (shape.rows, shape.rank)]
-    for size in sizes:
-        weight = graph.constant(np.ones(size, np.float32))
-        y = graph.tensor((1, size[0]))
-        graph.operator("FULLY_CONNECTED", [at, weight, -1], y, "FullyConnectedOptions")
-        at = y
-    return graph.written(x, at)
+def file(shapes: Sequence[Shape], vectors: int = 1) -> bytes:
+    """A .tflite of one side's matrices, all of whose weights are ones.
+
+    Input `x` [vectors, inputs], output `y` [vectors, rows of all matrices].
+    """
+    graph, inputs = _Graph(), shapes[0].inputs
+    x = graph.tensor((vectors, inputs))
+    turned = None  # once for all gathers
+    products = []
+    for shape in shapes:
+        at, width = x, inputs
+        if shape.kept is not None:
+            width = shape.kept
+            turned = graph.entries_first(x, inputs, vectors) if turned is None else turned
+            columns = graph.constant(np.arange(width, dtype=np.int32)[:, None])
+            taken = graph.tensor((width,) if vectors == 1 else (width, vectors))
+            graph.operator("GATHER_ND", [turned, columns], taken, "GatherNdOptions")
+            at = graph.entries_last(taken, width, vectors)
+        sizes = [(shape.rows, width)]
+        if shape.rank is not None:
+            sizes = [(shape.rank, width), (shape.rows, shape.rank)]
+        for size in sizes:
+            weight = graph.constant(np.ones(size, np.float32))
+            y = graph.tensor((vectors, size[0]))
+            graph.operator("FULLY_CONNECTED", [at, weight, -1], y, "FullyConnectedOptions")
+            at = y
+        products.append(at)
+    if len(products) == 1:
+        return graph.written(x, products[0])
+    joined = graph.tensor((vectors, sum(shape.rows for shape in shapes)))
+    graph.operator("CONCATENATION", products, joined, "ConcatenationOptions").axis = 1
+    return graph.written(x, joined)
 
 
 class _Graph:
@@ -108,9 +134,24 @@ class _Graph:
         self.graph.operators.append(made)
         return made.builtinOptions
 
-    def reshape(self, source: int, target: int, shape: tuple[int, ...]) -> None:
-        wanted = self.constant(np.array(shape, np.int32))
-        self.operator("RESHAPE", [source, wanted], target, "ReshapeOptions").newShape = list(shape)
+    def entries_first(self, source: int, width: int, vectors: int) -> int:
+        """[vectors, width] → [width, vectors]; of one vector [width]."""
+        return self._turned(source, (width,) if vectors == 1 else (width, vectors), vectors)
+
+    def entries_last(self, source: int, width: int, vectors: int) -> int:
+        """The other way."""
+        return self._turned(source, (vectors, width), vectors)
+
+    def _turned(self, source: int, shape: tuple[int, ...], vectors: int) -> int:
+        target = self.tensor(shape)
+        if vectors == 1:
+            wanted = self.constant(np.array(shape, np.int32))
+            options = self.operator("RESHAPE", [source, wanted], target, "ReshapeOptions")
+            options.newShape = list(shape)
+        else:
+            axes = self.constant(np.array((1, 0), np.int32))
+            self.operator("TRANSPOSE", [source, axes], target, "TransposeOptions")
+        return target
 
     def written(self, x: int, y: int) -> bytes:
         self.graph.inputs, self.graph.outputs = [x], [y]

@@ -1,5 +1,7 @@
 """Store each LSTM or GRU matrix in its cheapest form: dense, gathered, low rank, packed."""
 
+from functools import partial
+
 from torch import nn
 
 from compress import count
@@ -27,7 +29,8 @@ def run(context: Context, net: nn.Module, step: RnnSvd) -> Outcome:
     if step.parameters is not None:
         shapes = work.within(int(step.parameters * count.parameters(context.teacher)))
     else:
-        cost = by_time if step.cost == "time" else by_count
+        timed = partial(by_time, vectors=step.vectors, scheme=step.scheme)
+        cost = timed if step.cost == "time" else by_count
         if step.energy is not None:
             shapes = work.cheapest("energy", step.energy, cost)
         else:

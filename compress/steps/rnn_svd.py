@@ -19,6 +19,12 @@ class RnnSvd(Frozen):
     cost: Literal["count", "time"] = Field(
         "count", description="parameters, or microseconds measured in the TFLite runtime"
     )
+    vectors: int = Field(
+        1, gt=0, description="in one invocation when time is measured, as the sub-bands of a frame"
+    )
+    scheme: Literal["fp32", "dynamic-int8", "static-int8"] = Field(
+        "fp32", description="numbers in which time is measured"
+    )
     keep: tuple[str, ...] = Field((), description="patterns of matrix names that stay as they are")
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
 """Ranks by hand, factors against numpy, the cheapest form against a full search."""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -152,6 +153,33 @@ def test_what_reads_every_input_gathers_none() -> None:
 
 def test_measured_time_of_every_form() -> None:
     """A matrix of 1024 × 512 takes longer than one of rank 8; a file is made for each form."""
-    times = [by_time(Shape(1024, 512, kept, rank)) for kept in (None, 100) for rank in (None, 8)]
+    times = [by_time([Shape(1024, 512, kept, rank)]) for kept in (None, 100) for rank in (None, 8)]
     assert all(0 < time < 1e6 for time in times)
     assert times[1] < times[0]
+    for scheme in ("dynamic-int8", "static-int8"):
+        assert by_time([Shape(64, 32, None, None), Shape(64, 32, 8, 4)], 3, scheme) > 0
+
+
+def _calls(shapes: Sequence[Shape]) -> float:
+    """A runtime where every invocation costs 100 and every matrix 1 beside its parameters."""
+    return 100 + len(shapes) + by_count(shapes)
+
+
+def test_the_fastest_form_of_a_side_pays_for_its_invocation_once() -> None:
+    """Four gates of rank 1: 4·(10 + 12) parameters apart, 40·12 packed and dense."""
+    side = Projection(4, [Matrix(12, [matrix(10, 12, rank=1, seed=g)]) for g in range(4)])
+    found = Candidates(side)
+    shapes = found.cheapest("energy", 0.9999, _calls)
+    assert shapes == [Shape(10, 12, None, 1)] * 4
+    options = [[shape] for shape in found.packed.shapes("energy", 0.9999)]
+    assert _calls(shapes) == min(map(_calls, [*options, shapes, found.current]))
+
+
+def test_no_form_is_taken_that_is_larger_however_fast() -> None:
+    """A dense matrix may be faster than two factors; the network is to become smaller."""
+    side = Projection(2, [Matrix(12, [matrix(20, 2), matrix(2, 12, seed=1)])])
+    found = Candidates(side)
+    shapes = found.cheapest("energy", 1.0, lambda shapes: -by_count(shapes))
+    assert shapes == [Shape(20, 12, None, 2)] == found.current
+    stored = Projection(2, found.stored(shapes))
+    torch.testing.assert_close(stored.dense(), side.dense(), atol=1e-4, rtol=1e-4)

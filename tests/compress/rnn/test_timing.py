@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from compress.export import convert
 from compress.quantization import inspect
-from compress.rnn.forms import Shape
+from compress.rnn.forms import Shape, shape_of
 from compress.rnn.timing import file
 from compress.task import OneStep
 from device.runtime import Runtime
-from models.projections import Matrix
+from models.projections import Matrix, Projection
 
 GATHERED_LOW_RANK = Shape(6, 9, 4, 2)
 
@@ -22,32 +22,46 @@ GATHERED_LOW_RANK = Shape(6, 9, 4, 2)
     "shape",
     [Shape(6, 9, None, None), Shape(6, 9, 4, None), Shape(6, 9, None, 2), GATHERED_LOW_RANK],
 )
-def test_the_file_is_the_matrix_of_ones(shape: Shape, tmp_path: Path) -> None:
+@pytest.mark.parametrize("vectors", [1, 4])
+def test_the_file_is_matrices_of_ones(shape: Shape, vectors: int, tmp_path: Path) -> None:
     model = tmp_path / "m.tflite"
-    model.write_bytes(file(shape))
-    x = np.arange(9, dtype=np.float32)[None]
+    other = Shape(2, 9, 3, None)
+    model.write_bytes(file([shape, other], vectors))
+    x = np.arange(9 * vectors, dtype=np.float32).reshape(vectors, 9)
     width = shape.inputs if shape.kept is None else shape.kept
-    expected = x[:, :width].sum() * (1 if shape.rank is None else shape.rank)
-    assert Runtime(model)({"x": x})["y"] == pytest.approx(np.full((1, 6), expected))
+    first = x[:, :width].sum(1, keepdims=True) * (1 if shape.rank is None else shape.rank)
+    expected = np.hstack([*[first] * 6, *[x[:, :3].sum(1, keepdims=True)] * 2])
+    assert Runtime(model)({"x": x})["y"] == pytest.approx(expected)
 
 
 class _Alone(nn.Module):
-    def __init__(self, matrix: Matrix) -> None:
+    def __init__(self, side: Projection) -> None:
         super().__init__()
-        self.matrix = matrix
+        self.side = side
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        return (self.matrix(x),)
+        return (self.side(x),)
 
 
-def test_the_converter_makes_the_same_operators(tmp_path: Path) -> None:
-    matrix = Matrix(9, [torch.randn(6, 2), torch.randn(2, 4)], torch.tensor([0, 2, 3, 8]))
-    example = {"x": np.ones((1, 9), np.float32)}
+@pytest.mark.parametrize("vectors", [1, 4])
+def test_the_converter_makes_the_same_operators(vectors: int, tmp_path: Path) -> None:
+    columns = torch.tensor([0, 2, 3, 8]), torch.tensor([1, 2, 7])
+    side = Projection(
+        3,
+        [
+            Matrix(9, [torch.randn(6, 2), torch.randn(2, 4)], columns[0]),
+            Matrix(9, [torch.randn(6, 3)], columns[1]),
+            Matrix(9, [torch.randn(6, 9)]),
+        ],
+    )
+    example = {"x": np.ones((vectors, 9), np.float32)}
     convert(
-        OneStep(net=_Alone(matrix), inputs={"x": ""}, outputs={"y": ""}, examples=[example]),
+        OneStep(net=_Alone(side), inputs={"x": ""}, outputs={"y": ""}, examples=[example]),
         tmp_path / "converted.tflite",
     )
-    (tmp_path / "written.tflite").write_bytes(file(GATHERED_LOW_RANK))
+    (tmp_path / "written.tflite").write_bytes(
+        file([shape_of(part) for part in side.parts], vectors)
+    )
     converted, written = (
         inspect(tmp_path / f"{name}.tflite").operators for name in ("converted", "written")
     )
