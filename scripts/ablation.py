@@ -3,8 +3,10 @@
     python scripts/ablation.py RECIPE --data DIR [--out DIR] [--seed N]… [--part I/N]
 
 The parts are the steps that change the network (prune, lowrank, compact, …), distillation, and the
-numbers of the deployed file. Fine-tuning is no part: every combination trains for as many epochs as
+numbers of the deployed file. Training is no part: every combination trains for as many epochs as
 the recipe does, so the one with everything off is the baseline given the same further training.
+Where a step that trains itself (qat, infcp, a codebook's fine-tuning, …) is off, a plain
+fine-tuning with its schedule stands in for it.
 
 All combinations of a seed share their common stages: what one has finished is copied, not trained
 again. Rows are written when a combination is done, and rows that are there are not made again, so
@@ -33,8 +35,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 from compress import advance, pipeline, store, tasks
 from compress.pack import pack
 from compress.recipe import Recipe, find, load
-from compress.steps import Finetune, Quantize
-from compress.steps.base import Tuning
+from compress.steps import Cicr, Codebook, Finetune, NetAdapt, Quantize, Step, Tuning
 from compress.task import Task
 from device import bundle, errors, files
 
@@ -60,10 +61,16 @@ def parts(recipe: Recipe) -> tuple[str, ...]:
     """Names of what can be switched off, in the recipe's order.
 
     Raises:
-        BadInputError: there is nothing, or two steps have the same kind.
+        BadInputError: there is nothing, two steps have the same kind, or how long one trains is
+            not known before.
     """
     found: list[str] = [step.kind for step in recipe.steps if not isinstance(step, Finetune)]
-    if any(isinstance(step, Tuning) and step.distil for step in recipe.steps):
+    if any(isinstance(step, NetAdapt) and step.finetune is not None for step in recipe.steps):
+        raise errors.BadInputError(
+            f"{recipe.name}: netadapt fine-tunes until its budget is met: no other combination can "
+            "be trained for as long; take finetune out of it"
+        )
+    if any(own is not None and own.distil for own in map(_training, recipe.steps)):
         found.append(DISTIL)
     if not found:
         raise errors.BadInputError(f"{recipe.name}: no step that could be switched off")
@@ -77,12 +84,24 @@ def variant(recipe: Recipe, on: frozenset[str]) -> Recipe:
     """The recipe without the parts that are not `on`."""
     steps = []
     for step in recipe.steps:
-        if not isinstance(step, Finetune) and step.kind not in on:
-            continue
-        if isinstance(step, Tuning) and DISTIL not in on:
-            step = step.model_copy(update={"distil": False})
-        steps.append(step)
+        own = _training(step)
+        if own is not None and DISTIL not in on:
+            own = own.model_copy(update={"distil": False})
+            nested = {"distil": False} if isinstance(step, Tuning) else {"finetune": own}
+            step = step.model_copy(update=nested)
+        if isinstance(step, Finetune) or step.kind in on:
+            steps.append(step)
+        elif own is not None:
+            schedule = {name: getattr(own, name) for name in Tuning.model_fields}
+            steps.append(Finetune(kind="finetune", **schedule))
     return recipe.model_copy(update={"steps": tuple(steps)})
+
+
+def _training(step: Step) -> Tuning | None:
+    """How a step trains: as its own table says, or the one within it."""
+    if isinstance(step, Tuning):
+        return step
+    return step.finetune if isinstance(step, Codebook | Cicr) else None
 
 
 def combinations(names: tuple[str, ...]) -> Iterator[frozenset[str]]:

@@ -57,6 +57,41 @@ def test_every_combination_trains_as_long() -> None:
     assert ablation.variant(loaded, frozenset(names)) == loaded
 
 
+TRAINING = """
+[[steps]]
+kind = "cicr"
+finetune = { epochs = 2, lr = 0.02, distil = true }
+[[steps]]
+kind = "codebook"
+finetune = { epochs = 3, lr = 0.03 }
+[[steps]]
+kind = "quantize"
+scheme = "fp16"
+"""
+
+
+def test_a_part_that_trains_leaves_its_training_behind(tmp_path: Path) -> None:
+    loaded = _loaded(tmp_path, TRAINING)
+    names = ablation.parts(loaded)
+    assert names == ("cicr", "codebook", "quantize", "distil")
+    bare = ablation.variant(loaded, frozenset())
+    assert [(s.kind, s.epochs, s.lr, s.distil) for s in bare.steps] == [  # type: ignore[union-attr]
+        ("finetune", 2, 0.02, False),
+        ("finetune", 3, 0.03, False),
+    ]
+    alone = ablation.variant(loaded, frozenset({"cicr"})).steps[0]
+    assert alone.kind == "cicr" and not alone.finetune.distil
+    taught = ablation.variant(loaded, frozenset({"distil"})).steps[0]
+    assert taught.kind == "finetune" and taught.distil
+    assert ablation.variant(loaded, frozenset(names)) == loaded
+
+
+def test_training_of_unknown_length_is_refused(tmp_path: Path) -> None:
+    step = '[[steps]]\nkind = "netadapt"\nmacs = 0.5\nfinetune = { epochs = 1, lr = 0.01 }\n'
+    with pytest.raises(BadInputError, match="netadapt fine-tunes until"):
+        ablation.parts(_loaded(tmp_path, step))
+
+
 def test_what_cannot_be_told_apart_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="two steps are prune"):
         ablation.parts(_loaded(tmp_path, SHORT + SHORT))
