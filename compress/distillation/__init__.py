@@ -111,7 +111,15 @@ def guided(
                 )
             )
         if teacher is not None and table.attention:
-            inside.append(Attention(net, teacher, table.attention, weight=table.attention_weight))
+            inside.append(
+                Attention(
+                    net,
+                    teacher,
+                    table.attention,
+                    weight=table.attention_weight,
+                    example=example,
+                )
+            )
         companions = [*([own] if own else []), *inside]
         yield Guide(teacher, Together(companions) if companions else None)
     finally:

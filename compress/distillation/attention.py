@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from compress.distillation.taps import Taps, like
+from compress.distillation.taps import Taps, like, seen
+from device.errors import BadInputError
 
 
 def attention(maps: Tensor) -> Tensor:
@@ -30,12 +31,25 @@ class Attention:
     Args:
         pairs: the student's layer → the teacher's.
         weight: β.
+        example: input of both networks.
+
+    Raises:
+        BadInputError: a layer is not there, has no positions, or a pair cannot be compared.
     """
 
     def __init__(
-        self, student: nn.Module, teacher: nn.Module, pairs: Mapping[str, str], *, weight: float
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        pairs: Mapping[str, str],
+        *,
+        weight: float,
+        example: Tensor,
     ) -> None:
         self.pairs, self.weight = dict(pairs), weight
+        for own, (s, _) in zip(self.pairs, seen(student, teacher, pairs, example), strict=True):
+            if s.ndim == 2:
+                raise BadInputError(f"layer {own} puts out no maps that attention could look at")
         self.student = Taps(student, pairs.keys(), learning=True)
         self.teacher = Taps(teacher, pairs.values(), learning=False)
 

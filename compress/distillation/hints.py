@@ -19,8 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from compress.distillation.taps import Taps, like
-from compress.resting import resting
+from compress.distillation.taps import Taps, like, seen
 
 REGRESSORS = {2: nn.Linear, 3: nn.Conv1d, 4: nn.Conv2d}  # by the output's axes
 
@@ -33,6 +32,9 @@ class Hints(nn.Module):
         weight: γ.
         lr: of the regressors, Adam.
         example: input of both networks.
+
+    Raises:
+        BadInputError: a layer is not there, or a pair cannot be compared.
     """
 
     def __init__(
@@ -47,12 +49,12 @@ class Hints(nn.Module):
     ) -> None:
         super().__init__()
         self.pairs, self.weight = dict(pairs), weight
+        outputs = seen(student, teacher, self.pairs, example)
         self.student = Taps(student, pairs.keys(), learning=True)
         self.teacher = Taps(teacher, pairs.values(), learning=False)
-        sizes = _sizes(student, teacher, self.pairs, example)
         self.regressors = nn.ModuleList(
-            REGRESSORS[axes](inputs, outputs, *(() if axes == 2 else (1,)))
-            for axes, inputs, outputs in sizes
+            REGRESSORS[s.ndim](s.shape[1], t.shape[1], *(() if s.ndim == 2 else (1,)))
+            for s, t in outputs
         )
         self.optimizer = torch.optim.Adam(self.parameters(), lr=lr)
 
@@ -81,17 +83,3 @@ class Hints(nn.Module):
     def set_extra_state(self, state: Any) -> None:
         """Restore them."""
         self.optimizer.load_state_dict(state)
-
-
-def _sizes(
-    student: nn.Module, teacher: nn.Module, pairs: Mapping[str, str], example: Tensor
-) -> list[tuple[int, int, int]]:
-    """(axes, the student's channels, the teacher's channels) of every pair."""
-    outputs = []
-    for net, names in ((student, pairs.keys()), (teacher, pairs.values())):
-        taps = Taps(net, names, learning=False)
-        with resting(net), torch.no_grad():
-            net(example)
-        taps.close()
-        outputs.append([taps[name] for name in names])
-    return [(s.ndim, s.shape[1], t.shape[1]) for s, t in zip(*outputs, strict=True)]

@@ -1,12 +1,15 @@
 """Hooks that keep what named layers put out, so that two networks can be compared inside."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from compress.resting import resting
 from device.errors import BadInputError, FieldwrenError
+
+AXES = (2, 3, 4)  # batch, channels and up to two of positions
 
 
 class Taps:
@@ -50,6 +53,38 @@ class Taps:
                 self.outputs[name] = output
 
         return keep
+
+
+def seen(
+    student: nn.Module, teacher: nn.Module, pairs: Mapping[str, str], example: Tensor
+) -> list[tuple[Tensor, Tensor]]:
+    """What both layers of every pair put out for an example, before anything is trained.
+
+    Raises:
+        BadInputError: a layer does not put out one tensor [batch, channels, …], or those of a pair
+            have not as many axes.
+    """
+    outputs = []
+    for net, names in ((student, pairs.keys()), (teacher, pairs.values())):
+        taps = Taps(net, names, learning=False)
+        with resting(net), torch.no_grad():
+            net(example)
+        taps.close()
+        outputs.append([taps[name] for name in names])
+        for name, output in zip(names, outputs[-1], strict=True):
+            if not isinstance(output, Tensor) or output.ndim not in AXES:
+                raise BadInputError(
+                    f"{type(net).__name__}'s layer {name} does not put out one tensor "
+                    "[batch, channels, positions]: name a layer that does"
+                )
+    found = list(zip(*outputs, strict=True))
+    for (own, other), (s, t) in zip(pairs.items(), found, strict=True):
+        if s.ndim != t.ndim:
+            raise BadInputError(
+                f"layer {own} puts out {s.ndim} axes, the teacher's {other} {t.ndim}: one cannot "
+                "be compared with the other"
+            )
+    return found
 
 
 def like(teacher: Tensor, student: Tensor) -> Tensor:

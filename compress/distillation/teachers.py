@@ -23,6 +23,7 @@ from device.enhancer import StreamEnhancer
 from device.errors import BadInputError
 from device.manifest import ImageInput
 
+PROBE = 16000  # samples of silence that an .onnx is asked for before it teaches
 LEAST = 1 / 512  # half a step of a probability in eight bits
 
 
@@ -171,11 +172,21 @@ class OnnxEnhancer(nn.Module):
             reason = (str(error).splitlines() or ["unreadable"])[0]
             raise BadInputError(f"{path}: not a usable ONNX model: {reason}") from error
         self._name = self._session.get_inputs()[0].name
+        try:
+            self._run(np.zeros(PROBE, np.float32))
+        except Exception as error:
+            raise BadInputError(
+                f"{path}: a teacher takes a waveform [1, 1, time]; this model does not"
+            ) from error
+
+    def _run(self, sound: NDArray[np.float32]) -> NDArray[np.float32]:
+        made: NDArray[np.float32] = self._session.run(None, {self._name: sound[None, None]})[0]
+        return made
 
     def forward(self, noisy: Tensor) -> Tensor:
         sounds = []
         for one in noisy.float().cpu().numpy():
-            (made, *_) = self._session.run(None, {self._name: one[None, None]})
+            made = self._run(one)
             sound = np.zeros_like(one)
             flat = made.reshape(-1)[: len(one)]
             sound[: len(flat)] = flat

@@ -68,7 +68,7 @@ def test_hints_by_hand_and_learned() -> None:
 
 def test_attention_by_hand() -> None:
     student, teacher, x = _pair()
-    method = Attention(student, teacher, {"blocks.0": "blocks.1"}, weight=10.0)
+    method = Attention(student, teacher, {"blocks.0": "blocks.1"}, weight=10.0, example=x[:1])
     with torch.no_grad():
         teacher(x)
     student(x)
@@ -117,3 +117,38 @@ def test_a_layer_that_is_not_there_is_named() -> None:
     student, teacher, x = _pair()
     with pytest.raises(BadInputError, match=r"ResNet has no layer 'blocks\.9'; it has stem"):
         Hints(student, teacher, {"blocks.9": "blocks.1"}, weight=1, lr=1, example=x[:1])
+
+
+class _Memory(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory, self.classifier = nn.LSTM(16, 8), nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = self.classifier(self.memory(x.mean(1))[0].mean(1))
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("pairs", "reason"),
+    [
+        ({"memory": "stem"}, "_Memory's layer memory does not put out one tensor"),
+        ({"classifier": "stem"}, "classifier puts out 2 axes, the teacher's stem 4"),
+    ],
+)
+def test_layers_that_cannot_be_compared_are_refused_at_once(
+    pairs: dict[str, str], reason: str
+) -> None:
+    _, teacher, x = _pair()
+    student = _Memory()
+    with pytest.raises(BadInputError, match=reason):
+        Hints(student, teacher, pairs, weight=1, lr=1, example=x[:1])
+    with pytest.raises(BadInputError, match=reason):
+        Attention(student, teacher, pairs, weight=1, example=x[:1])
+    assert not any(module._forward_hooks for net in (student, teacher) for module in net.modules())
+
+
+def test_attention_needs_positions() -> None:
+    student, teacher, x = _pair()
+    with pytest.raises(BadInputError, match="classifier puts out no maps"):
+        Attention(student, teacher, {"classifier": "classifier"}, weight=1, example=x[:1])

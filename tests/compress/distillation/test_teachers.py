@@ -188,9 +188,12 @@ def test_an_onnx_enhancer_answers_with_sound(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no model")
     with pytest.raises(BadInputError, match="not a usable ONNX model"):
         teachers.load(tmp_path / "broken.onnx", None, _student((), front))
+    (tmp_path / "flat.onnx").write_bytes(_double(axes=2))
+    with pytest.raises(BadInputError, match=r"flat\.onnx: a teacher takes a waveform"):
+        teachers.load(tmp_path / "flat.onnx", None, _student((), front))
 
 
-def _double() -> bytes:
+def _double(axes: int = 3) -> bytes:
     """A graph y = x + x as an ONNX protobuf, field by field."""
 
     def field(number: int, content: bytes | int) -> bytes:
@@ -199,7 +202,7 @@ def _double() -> bytes:
         return bytes([number << 3 | 2, len(content)]) + content
 
     def value(name: bytes) -> bytes:
-        sizes = b"".join(field(1, field(2, size)) for size in (b"a", b"b", b"t"))
+        sizes = b"".join(field(1, field(2, size)) for size in (b"a", b"b", b"t")[:axes])
         return field(1, name) + field(2, field(1, field(1, 1) + field(2, sizes)))
 
     node = field(1, b"x") + field(1, b"x") + field(2, b"y") + field(4, b"Add")
