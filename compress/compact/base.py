@@ -70,5 +70,5 @@ def centred(conv: nn.Conv2d) -> bool:
 
 
 def divisor(most: float, *numbers: int) -> int:
-    """The largest whole number up to `most` that divides all numbers."""
-    return max(d for d in range(1, int(most) + 1) if all(n % d == 0 for n in numbers))
+    """The largest whole number up to `most`, and at least 1, that divides all numbers."""
+    return max((d for d in range(1, int(most) + 1) if all(n % d == 0 for n in numbers)), default=1)

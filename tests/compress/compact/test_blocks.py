@@ -65,6 +65,8 @@ def test_channels_that_do_not_divide_are_refused() -> None:
     for block in ("shuffle", "ghost"):
         with pytest.raises(ValueError, match="divides"):
             compact.BLOCKS[block].build(odd, compact.SIZES[block])
+        with pytest.raises(ValueError, match=r"no number up to 0\.5 divides"):
+            compact.BLOCKS[block].build(nn.Conv2d(8, 8, 3), 0.5)
     with pytest.raises(ValueError, match="centre"):
         compact.BLOCKS["fire"].build(nn.Conv2d(8, 8, 3), 0.25)
     assert base.divisor(4, 18, 12) == 3
