@@ -24,11 +24,12 @@ format: in a .tflite the weights take what they took before.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from compress import names
 
 FILTERS = (nn.modules.conv._ConvNd, nn.Linear)
 ITERATIONS = 30
@@ -156,10 +157,14 @@ def code(
 
     A layer stays as it is, too, if its codebook would make it no smaller; its vectors are as long
     as `vector` and the length of a filter allow.
+
+    Raises:
+        BadInputError: keep names no layer.
     """
-    shared, coded, patterns = Shared(), [], tuple(keep)
+    shared, coded = Shared(), []
+    kept = names.matching(keep, names.layers(net))
     for name, layer in net.named_modules():
-        if not isinstance(layer, FILTERS) or any(fnmatchcase(name, p) for p in patterns):
+        if not isinstance(layer, FILTERS) or name in kept:
             continue
         weight = layer.weight.detach()
         d = math.gcd(vector, weight[0].numel())

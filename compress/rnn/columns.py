@@ -9,11 +9,11 @@ an LSTM layer (six of a GRU's) have a choice of their own each: W_x{i,f,g,o} and
 """
 
 from collections.abc import Callable, Iterable
-from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 
+from compress import names
 from compress.rnn.adopt import recurrent
 from compress.rnn.influence import influence
 from compress.task import Task
@@ -27,11 +27,13 @@ def sides(net: nn.Module, keep: Iterable[str] = ()) -> dict[str, Projection]:
     """W_x and W_h of every recurrent layer whose name matches no pattern, by name.
 
     Raises:
-        FieldwrenError: a matrix is factorised already: a column is then no column any more.
+        FieldwrenError: a matrix is factorised already: a column is then no column any more; or a
+            pattern matches no layer.
     """
-    found = {}
-    for name, layer in recurrent(net).items():
-        if any(fnmatchcase(name, pattern) for pattern in keep):
+    layers = recurrent(net)
+    found, kept = {}, names.matching(keep, layers)
+    for name, layer in layers.items():
+        if name in kept:
             continue
         for side, projection in (("x", layer.x), ("h", layer.h)):
             if any(part.rank is not None for part in projection.parts):

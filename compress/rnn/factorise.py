@@ -1,11 +1,10 @@
 """Store every matrix of a network in its cheapest form at one limit, or to meet a size."""
 
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 
 from torch import nn
 
-from compress import count
+from compress import count, names
 from compress.rnn.adopt import projections
 from compress.rnn.forms import Candidates, Cost, Shape, by_count, shape_of
 from compress.rnn.svd import Rule
@@ -15,16 +14,16 @@ BISECTIONS = 24  # of the energy: it is then known to 10⁻⁷
 
 
 class Factorisation:
-    """The candidates of all matrices but those whose names match `keep`."""
+    """The candidates of all matrices but those whose names match `keep`.
+
+    Raises:
+        FieldwrenError: no matrix is left, or a pattern matches none.
+    """
 
     def __init__(self, net: nn.Module, keep: Iterable[str] = ()) -> None:
-        patterns = list(keep)
-        self.net = net
-        self.sides = {
-            name: side
-            for name, side in projections(net).items()
-            if not any(fnmatchcase(name, pattern) for pattern in patterns)
-        }
+        self.net, sides = net, projections(net)
+        kept = names.matching(keep, sides)
+        self.sides = {name: side for name, side in sides.items() if name not in kept}
         if not self.sides:
             raise FieldwrenError("nothing to factorise: keep leaves no matrix")
         self.candidates = {name: Candidates(side) for name, side in self.sides.items()}

@@ -6,13 +6,12 @@ smaller in multiply-accumulates and parameters both.
 """
 
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from typing import cast
 
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from compress import capture, lowrank
+from compress import capture, lowrank, names
 from compress.figures import Figure, Series
 from compress.lowrank import base, choose
 from compress.stages.base import Context, Outcome
@@ -43,9 +42,9 @@ def run(context: Context, net: nn.Module, step: LowRank) -> Outcome:
             network takes its layers apart and does not know small convolutions.
     """
     form = lowrank.FORMS[step.form]
-    names = [name for name in candidates(net, step.keep) if form.applies(_conv(net, name))]
+    able = [name for name in candidates(net, step.keep) if form.applies(_conv(net, name))]
     found = []
-    for name, x in capture.inputs(net, names, lambda: net(context.example)).items():
+    for name, x in capture.inputs(net, able, lambda: net(context.example)).items():
         conv, x = _conv(net, name), x[:1]
         ranks = choose.ranks(form, conv, x, step)
         if ranks is None:
@@ -78,12 +77,14 @@ def rebuild(net: nn.Module, example: Tensor, record: Record) -> None:
 
 
 def candidates(net: nn.Module, keep: Iterable[str]) -> list[str]:
-    """Names of the convolutions that may be replaced, in order."""
-    patterns = tuple(keep)
+    """Names of the convolutions that may be replaced, in order.
+
+    Raises:
+        BadInputError: keep names no layer.
+    """
+    kept = names.matching(keep, names.layers(net))
     return [
-        name
-        for name, layer in net.named_modules()
-        if base.eligible(layer) and not any(fnmatchcase(name, pattern) for pattern in patterns)
+        name for name, layer in net.named_modules() if base.eligible(layer) and name not in kept
     ]
 
 

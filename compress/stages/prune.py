@@ -2,16 +2,14 @@
 
 import copy
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 
 from torch import nn
 
-from compress import allocation, prune
+from compress import allocation, names, prune
 from compress.repair import repair
 from compress.stages.base import Context, Outcome, cut
 from compress.statistics import Calibration
 from compress.steps import Prune
-from device.errors import BadInputError
 
 rebuild = cut
 
@@ -52,20 +50,9 @@ def whole(context: Context, net: nn.Module, patterns: Iterable[str]) -> list[nn.
     Raises:
         BadInputError: a pattern names no layer.
     """
-    named: list[nn.Module] = []
-    for pattern in patterns:
-        found = [module for name, module in net.named_modules() if fnmatchcase(name, pattern)]
-        if not found:
-            raise BadInputError(
-                f'keep: no layer is called "{pattern}"; there are '
-                f"{', '.join(name for name, module in net.named_modules() if _is_leaf(module))}"
-            )
-        named += found
-    return [*context.task.head(net), *named]
-
-
-def _is_leaf(module: nn.Module) -> bool:
-    return any(True for _ in module.parameters(recurse=False)) and not any(module.children())
+    modules = dict(net.named_modules())
+    kept = names.matching(patterns, modules)
+    return [*context.task.head(net), *(m for name, m in modules.items() if name in kept)]
 
 
 def checked(context: Context, net: nn.Module, plan: prune.Plan) -> float:

@@ -1,11 +1,10 @@
 """Remove units of LSTM and GRU layers for good, with everything that reads them."""
 
 import copy
-from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
 
-from compress import count
+from compress import count, names
 from compress.rnn import proof, structure, units, wires
 from compress.rnn.adopt import adopt
 from compress.stages.base import Context, Outcome
@@ -27,11 +26,8 @@ def run(context: Context, net: nn.Module, step: RnnUnits) -> Outcome:
     adopt(net)
     scores = units.SCORES[step.criterion](net, context.task, context.seed)
     found = wires.readers(net, context.example)
-    free = {
-        name: scores[name]
-        for name, behind in found.items()
-        if behind and not any(fnmatchcase(name, pattern) for pattern in step.keep)
-    }
+    kept = names.matching(step.keep, found)
+    free = {name: scores[name] for name, own in found.items() if own and name not in kept}
     if not free:
         raise FieldwrenError("nothing to prune: no matrix reads a recurrent layer's units alone")
     removed = chosen(context, net, found, free, step)
@@ -60,7 +56,13 @@ def chosen(
         return {name: units.lowest(own, ratio, step.round_to) for name, own in free.items()}
 
     if step.ratio is not None:
-        return at(step.ratio)
+        removed = at(step.ratio)
+        if not any(map(len, removed.values())):
+            raise FieldwrenError(
+                f"nothing to prune: ratio = {step.ratio:g} is less than round_to = {step.round_to} "
+                "units in every layer: take a smaller round_to"
+            )
+        return removed
     assert step.parameters is not None and context.teacher is not None
     target = step.parameters * count.parameters(context.teacher)
     low, high, best = 0.0, 1.0, None

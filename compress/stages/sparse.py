@@ -5,10 +5,9 @@ of them. Remove channels before this step, not after it, and factorise before, t
 small convolutions made from a sparse kernel is not sparse.
 """
 
-from fnmatch import fnmatchcase
-
 from torch import Tensor, nn
 
+from compress import names
 from compress.criteria.filters import kernel
 from compress.figures import Figure, Series
 from compress.granularity import GRAINS, masks, scores
@@ -23,7 +22,7 @@ def run(context: Context, net: nn.Module, step: Sparse) -> Outcome:
     """Zero the grains with the lowest scores.
 
     Raises:
-        FieldwrenError: there is no layer to do it in.
+        FieldwrenError: there is no layer to do it in, or keep names none.
     """
     layers = _layers(context, net, step.keep)
     if not layers:
@@ -49,14 +48,14 @@ def rebuild(net: nn.Module, example: Tensor, record: Record) -> None:
 
 
 def _layers(context: Context, net: nn.Module, keep: tuple[str, ...]) -> dict[str, nn.Module]:
-    head = context.task.head(net)
+    head, kept = context.task.head(net), names.matching(keep, names.layers(net))
     return {
         name: layer
         for name, layer in net.named_modules()
         if isinstance(layer, FILTERS)
         and getattr(layer, "groups", 1) == 1
         and all(layer is not one for one in head)
-        and not any(fnmatchcase(name, pattern) for pattern in keep)
+        and name not in kept
     }
 
 

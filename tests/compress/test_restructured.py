@@ -205,6 +205,7 @@ def _alone(kind: str, table: str, tmp_path: Path) -> store.Record:
         ("compact", 'block = "ghost"\nlayers = ["nothing"]', "names no plain"),
         ("compact", 'block = "inverted"\nsize = 9\nlayers = ["*"]\nsteps = 0', "not be smaller"),
         ("sparse", 'sparsity = 0.5\nkeep = ["*"]', "nothing to zero"),
+        ("sparse", 'sparsity = 0.5\nkeep = ["stam.*"]', 'no layer is called "stam'),
     ],
 )
 def test_what_cannot_be_done_is_said(kind: str, table: str, message: str, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from compress.rnn.adopt import recurrent
 from compress.rnn.influence import influence
 from compress.steps import Schedule, Step
 from compress.tasks.language import Language
+from device.errors import FieldwrenError
 from models.lstm_lm import LanguageModel
 from tests.compress.rnn import texts
 
@@ -80,6 +81,23 @@ def test_a_step_is_proved_and_taken_up_again(
     assert all(torch.equal(value, state[name]) for name, value in other.state_dict().items())
     with torch.no_grad():  # where weights lie in memory may decide about a last bit
         torch.testing.assert_close(net.eval()(words)[0], other.eval()(words)[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"ratio": 0.2, "round_to": 16}, "ratio = 0.2 is less than round_to = 16"),
+        ({"ratio": 0.5, "keep": ["lstm"]}, 'no layer is called "lstm"; there are layers.0'),
+    ],
+)
+def test_units_that_cannot_go_are_told(
+    trained: tuple[Language, LanguageModel],
+    changes: dict[str, object],
+    reason: str,
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(FieldwrenError, match=reason):
+        _run(trained, tmp_path, {"kind": "rnn-units", "criterion": "l1", **changes})
 
 
 def test_steps_go_together_and_what_is_gone_stays_gone(
