@@ -26,7 +26,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from pydantic import Field
+from pydantic import Field, field_validator
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
@@ -66,6 +66,8 @@ class Study(Frozen):
     recipe: str
     cell: tuple[Cell, ...]
 
+    _distinct = field_validator("cell")(studies.distinct)
+
 
 class Row(Frozen):
     """What came out of one cell."""
@@ -100,7 +102,12 @@ def run(
     plugin = tasks.plugin(loaded.task, recipe.find(chosen.recipe))
     task: Task = plugin.make(loaded.settings, (data,), seed)
     net = task.build()
-    net.load_state_dict(torch.load(stage / store.STATE, weights_only=True))
+    try:
+        net.load_state_dict(torch.load(stage / store.STATE, weights_only=True))
+    except RuntimeError as error:
+        raise errors.BadInputError(
+            f"--stage {stage}: not the weights of the network of {chosen.recipe}"
+        ) from error
     net.eval()
     parent = store.key(files.sha256(stage / store.STATE), seed)
     scored = task.final_split() if split == "final" else split

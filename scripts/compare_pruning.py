@@ -19,7 +19,6 @@ same networks on the test split.
 """
 
 import copy
-import re
 import sys
 from collections import defaultdict
 from functools import cached_property
@@ -28,7 +27,7 @@ from statistics import fmean, stdev
 from typing import Annotated, Any, Literal
 
 import typer
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
@@ -63,7 +62,7 @@ class Method(Frozen):
     distil: bool = Field(False, description="further training with the baseline as teacher")
     lr: float | None = Field(None, gt=0, description="of the further training, if not the study's")
     seeds: tuple[int, ...] | None = None
-    budgets: tuple[float, ...] | None = None
+    budgets: tuple[studies.Share, ...] | None = None
     match: str | None = Field(None, description="method whose share, of the same seed, is kept")
 
 
@@ -71,12 +70,14 @@ class Study(Frozen):
     """The file."""
 
     recipe: str
-    seeds: tuple[int, ...]
-    budgets: tuple[float, ...] = Field(
+    seeds: tuple[int, ...] = Field(min_length=1)
+    budgets: tuple[studies.Share, ...] = Field(
         (), description="shares of multiply-accumulates kept; none: the steps choose"
     )
     finetune: Schedule
     method: tuple[Method, ...]
+
+    _distinct = field_validator("method")(studies.distinct)
 
 
 class Row(Frozen):
@@ -220,7 +221,7 @@ def _steps(study: Study, method: Method, share: float | None) -> list[Change]:
 
 def _cell(method: str, budget: float | None, seed: int) -> str:
     share = "found" if budget is None else f"{budget:g}"
-    return f"{re.sub('[^a-z0-9]+', '-', method.lower()).strip('-')}-{share}-seed{seed}"
+    return f"{studies.slug(method).strip('-')}-{share}-seed{seed}"
 
 
 def _row(out: Path, method: Method, budget: float | None, seed: int) -> Path:

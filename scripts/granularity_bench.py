@@ -21,6 +21,7 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 import typer
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
@@ -82,9 +83,11 @@ def main(
 ) -> None:
     """Print one Markdown table."""
     torch.set_num_threads(1)
-    table = ResNetTable.model_validate(
-        {"kind": "resnet", "depth": depth, "width": width, "size": size, "train_size": size}
-    )
+    asked = {"kind": "resnet", "depth": depth, "width": width, "size": size, "train_size": size}
+    try:
+        table = ResNetTable.model_validate(asked)
+    except ValidationError as error:
+        raise errors.BadInputError(f"--{errors.first_problem(error)}") from error
     x = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
     shares = tuple(sparsity or (0.5, 0.8, 0.9))
     if not all(0 < share < 1 for share in shares):

@@ -18,7 +18,6 @@ be compared with each other: a file may read the split in another order than the
 import copy
 import csv
 import json
-import re
 import sys
 import tempfile
 from collections import defaultdict
@@ -29,7 +28,7 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 
 import torch
 import typer
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
@@ -82,21 +81,23 @@ class Method(Frozen):
     name: str
     steps: tuple[dict[str, Any], ...] = Field(description='"budget" stands for the cell\'s share')
     scratch: bool = Field(False, description="a smaller network from scratch; steps only train it")
-    budgets: tuple[float, ...] | None = None
+    budgets: tuple[studies.Share, ...] | None = None
 
 
 class Study(Frozen):
     """The file."""
 
     recipe: str = Field(description="path beside the study, or the name of a shipped one")
-    seeds: tuple[int, ...]
-    budgets: tuple[float, ...] = Field(description="shares of the true parameters kept")
+    seeds: tuple[int, ...] = Field(min_length=1)
+    budgets: tuple[studies.Share, ...] = Field(description="shares of the true parameters kept")
     pretrained: bool = Field(False, description="the task's network is the baseline, as it is")
     int8: bool = Field(False, description="score the files, in float32 and in dynamic int8, too")
     int8_keep: dict[str, tuple[str, ...]] = Field(
         {}, description="of an exported part: layers that then stay float16"
     )
     method: tuple[Method, ...]
+
+    _distinct = field_validator("method")(studies.distinct)
 
 
 @cli.command()
@@ -201,7 +202,7 @@ class Runner:
 
     def walk(self, method: Method, budget: float) -> tuple[nn.Module, dict[str, float]]:
         """The network that a cell ends with, and its validation scores before the last training."""
-        cell = f"{re.sub('[^a-z0-9]+', '-', method.name.lower())}-{budget:g}-seed{self.seed}"
+        cell = f"{studies.slug(method.name)}-{budget:g}-seed{self.seed}"
         net, key = copy.deepcopy(self.baseline), store.key(cell, self.key)
         if method.scratch:
             if not isinstance(self.task, Scalable):

@@ -1,5 +1,6 @@
 """What scripts that compare methods share: study files, steps from tables, parts of the work."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -10,6 +11,7 @@ from compress.steps import Budget, Change
 from device import errors, tables
 from device.manifest import Frozen
 
+Share = Annotated[float, Field(gt=0, le=1, description="of what the baseline has")]
 _STEP: TypeAdapter[Change] = TypeAdapter(Annotated[Change, Field(discriminator="kind")])
 Kind = TypeVar("Kind", bound=Frozen)
 Cell = TypeVar("Cell")
@@ -25,6 +27,20 @@ def read(path: Path, kind: type[Kind]) -> Kind:
         return kind.model_validate(tables.read(path)[0])
     except ValidationError as error:
         raise errors.BadInputError(f"{path}: not a study: {errors.first_problem(error)}") from error
+
+
+def slug(name: str) -> str:
+    """A method's name as a part of a path."""
+    return re.sub("[^a-z0-9]+", "-", name.lower())
+
+
+def distinct(named: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A validator: methods or cells whose results do not have the same path."""
+    slugs = [slug(one.name).strip("-") for one in named]
+    for index, one in enumerate(named):
+        if slugs[index] in slugs[:index]:
+            raise ValueError(f'"{one.name}" has the letters and figures of another one\'s name')
+    return named
 
 
 def step(

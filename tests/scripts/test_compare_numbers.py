@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from compress import store
 from device.errors import BadInputError
@@ -67,9 +68,20 @@ def test_a_study_is_run_once_timed_and_printed(
     assert "| qat |" in printed and "right" in printed and "WRONG" not in printed
 
 
+def test_a_stage_of_another_network_is_one_line(tmp_path: Path) -> None:
+    shapes.make_folder(tmp_path / "shapes")
+    shapes.write_recipe(tmp_path / "shapes.toml")
+    (tmp_path / "study.toml").write_text(STUDY.format(recipe=tmp_path / "shapes.toml"))
+    torch.save(nn.Linear(2, 2).state_dict(), tmp_path / store.STATE)
+    with pytest.raises(BadInputError, match="not the weights of the network of"):
+        compare_numbers.run(
+            tmp_path / "study.toml", tmp_path, tmp_path, tmp_path / "out", split="validation"
+        )
+
+
 def test_what_is_no_study_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text('recipe = "a"\ncell = [{name = "a", steps = []}]')
-    with pytest.raises(BadInputError, match="not a study"):
+    with pytest.raises(BadInputError, match=r"x\.toml: cell\.0\.steps: "):
         studies.read(tmp_path / "x.toml", compare_numbers.Study)
     with pytest.raises(BadInputError, match="run the study first"):
         (tmp_path / "y.toml").write_text('recipe = "a"\ncell = []')

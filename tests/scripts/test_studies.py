@@ -1,9 +1,13 @@
 """What studies share."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from device.errors import BadInputError
-from scripts import studies
+from device.manifest import Frozen
+from scripts import compare_pruning, rnn_bench, studies
 
 
 def test_parts_share_out_every_cell_once() -> None:
@@ -31,6 +35,46 @@ def test_says_what_a_part_is(part: str) -> None:
 def test_says_what_is_wrong_with_a_step(table: dict[str, str], message: str) -> None:
     with pytest.raises(BadInputError, match=message):
         studies.step("uniform", table, {"macs": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": []}, "seeds: "),
+        ({"budgets": [1.5]}, r"budgets\.0: "),
+        ({"budgets": [0.0]}, r"budgets\.0: "),
+        ({"method": [{"name": "L1 (a)"}, {"name": "l1, a"}]}, 'method: .*"l1, a" has the letters'),
+    ],
+)
+@pytest.mark.parametrize("kind", [rnn_bench.Study, compare_pruning.Study])
+def test_a_study_that_makes_no_sense_is_one_line(
+    kind: type[Frozen], change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    table = {
+        "recipe": "a",
+        "seeds": [0],
+        "budgets": [0.5],
+        "method": [{"name": "a"}],
+        **change,
+    }
+    for method in table["method"]:
+        method["steps"] = []
+    if kind is compare_pruning.Study:
+        table["finetune"] = {"epochs": 1, "lr": 0.1}
+        for method in table["method"]:
+            method["by"] = "control"
+    path = tmp_path / "study.toml"
+    path.write_text("\n".join(f"{key} = {_toml(value)}" for key, value in table.items()))
+    with pytest.raises(BadInputError, match=message):
+        studies.read(path, kind)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(own)}" for key, own in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def test_a_budget_reaches_the_steps_that_take_one() -> None:
