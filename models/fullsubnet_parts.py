@@ -64,12 +64,11 @@ class Layers(Part):
         self.linear = nn.Linear(widths[-1], outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The whole sequence; float32 also where the products were not."""
+        """The whole sequence."""
         x = x.transpose(1, 2)
         for lstm in self.lstms:
             x, _ = lstm(x)
-        y: Tensor = self.linear(x).float()
-        return y.transpose(1, 2)
+        return at_least_single(self.linear(x)).transpose(1, 2)
 
     def stream(self, name: str, rows: int = 1, every: int = 1) -> "StreamLayers":
         """See Part."""
@@ -137,6 +136,11 @@ def _cells(layer: nn.Module) -> list[nn.Module]:
     if isinstance(layer, nn.LSTM):
         return [Cell(layer)]
     return [copy.deepcopy(part) for part in layer.modules() if isinstance(part, Recurrent)]
+
+
+def at_least_single(x: Tensor) -> Tensor:
+    """float32 where autocast made it half; float64, in which proofs are, stays."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def running_mean(level: Tensor, memory: int | None) -> Tensor:

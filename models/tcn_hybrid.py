@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from device.manifest import RingSpec, StateSpec
 from models.fullsubnet import FullSubNet
-from models.fullsubnet_parts import Kind, Part, StreamPart
+from models.fullsubnet_parts import Kind, Part, StreamPart, at_least_single
 from models.masks import State
 
 TAPS = 3
@@ -90,8 +90,8 @@ class Temporal(Part):
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, bands, time] → the same shape."""
-        y: Tensor = self.linear(F.relu(self.blocks(x.transpose(1, 2)))).float()
-        return y.transpose(1, 2)
+        y = self.linear(F.relu(self.blocks(x.transpose(1, 2))))
+        return at_least_single(y).transpose(1, 2)
 
     def stream(self, name: str, rows: int = 1, every: int = 1) -> "StreamTemporal":
         """See Part; the full band is one row, stepped in every frame."""
