@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from device.audio import Resampler, SoundReader, writing
 from device.enhancer import StreamEnhancer
 from device.errors import BadInputError
 from device.samples import Array, dbfs, energy, without_broken
-from device.speech_meter import Percentiles, percentiles
+from device.speech_meter import Factors, Percentiles
 
 BLOCK = 0.5  # seconds read at a time
 
@@ -36,7 +37,8 @@ def enhance_file(
     """Enhance `channel` of `source` into `target` at the enhancer's rate, mono, 16 bits.
 
     `target` appears whole or not at all; it may be `source`. The real-time factors are those of
-    single hops, front end included, resampling and files not.
+    single hops, front end included, resampling and files not. The enhancer begins and ends with
+    no stream in it, also where a file fails.
 
     Args:
         progress: called with the share done, 0…1.
@@ -44,10 +46,10 @@ def enhance_file(
         BadInputError: a file that cannot be read or written, or no such channel.
     """
     rate = enhancer.rate
-    factors: list[float] = []
+    factors = Factors()
     heard, said = _Level(), _Level()
-    bad = 0
-    with SoundReader(source) as reader, writing(target, rate) as writer:
+    bad, bad_frames = 0, enhancer.bad_frames
+    with _own_stream(enhancer), SoundReader(source) as reader, writing(target, rate) as writer:
         if channel >= reader.channels:
             raise BadInputError(
                 f"{source}: has {reader.channels} channels (0…{reader.channels - 1}), "
@@ -74,7 +76,7 @@ def enhance_file(
                 ready = enhancer.process(samples[start : start + enhancer.hop])
                 if len(ready):
                     seconds = time.perf_counter() - begin
-                    factors.append(seconds * rate / len(ready))
+                    factors.add(seconds * rate / len(ready))
                 dropped = min(late, len(ready))
                 late -= dropped
                 said.add(ready[dropped:])
@@ -84,12 +86,21 @@ def enhance_file(
         writer.write(rest)
     return Enhanced(
         seconds=heard.count / rate,
-        rtf=percentiles(factors),
+        rtf=factors.percentiles(),
         level_in=heard.dbfs,
         level_out=said.dbfs,
         bad_samples=bad,
-        bad_frames=enhancer.bad_frames,
+        bad_frames=enhancer.bad_frames - bad_frames,
     )
+
+
+@contextmanager
+def _own_stream(enhancer: StreamEnhancer) -> Iterator[None]:
+    enhancer.reset()
+    try:
+        yield
+    finally:
+        enhancer.reset()
 
 
 class _Level:

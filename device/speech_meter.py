@@ -1,7 +1,7 @@
 """What the speech app tells about itself: real-time factor, lag and level since the last report."""
 
+import math
 import time
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from device.bundle import Bundle
 from device.messages import SpeechTelemetry, utc
 from device.samples import Array, dbfs, energy
 
-MOST_BLOCKS = 10_000  # blocks a report looks back at most: 200 s of 20 ms
+LEAST, STEP, BINS = 1e-5, 1.01, 2000  # real-time factors up to 4000, told to half a percent
 LOUDEST_LEVEL = 20.0  # dBFS; a float file can be louder, a report says no more
 TEMPERATURE = Path("/sys/class/thermal/thermal_zone0/temp")  # millidegrees Celsius
 
@@ -25,11 +25,24 @@ class Percentiles:
     p99: float
 
 
-def percentiles(rtf: list[float]) -> Percentiles | None:
-    """None when nothing was processed."""
-    if not rtf:
-        return None
-    return Percentiles(*(float(value) for value in np.percentile(rtf, (50, 95, 99))))
+class Factors:
+    """Real-time factors in bounded memory, however long the sound: counts of bins 1 % wide."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(BINS, np.int64)
+
+    def add(self, factor: float) -> None:
+        """One more; what lies beyond the bins counts in the last one."""
+        place = int(math.log(max(factor, LEAST) / LEAST, STEP))
+        self._counts[min(place, BINS - 1)] += 1
+
+    def percentiles(self) -> Percentiles | None:
+        """None when nothing was processed."""
+        upto = np.cumsum(self._counts)
+        if not upto[-1]:
+            return None
+        places = np.searchsorted(upto, upto[-1] * np.array((0.5, 0.95, 0.99)))
+        return Percentiles(*(LEAST * STEP ** (float(place) + 0.5) for place in places))
 
 
 class SpeechMeter:
@@ -37,7 +50,7 @@ class SpeechMeter:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
-        self._rtf: deque[float] = deque(maxlen=MOST_BLOCKS)
+        self._rtf = Factors()
         self._lag = self._energy = 0.0
         self._samples = 0
 
@@ -50,14 +63,14 @@ class SpeechMeter:
             rtf: None for a block that was bypassed.
         """
         if rtf is not None:
-            self._rtf.append(rtf)
+            self._rtf.add(rtf)
         self._lag = max(self._lag, lag)
         self._energy += energy(samples)
         self._samples += len(samples)
 
     def report(self, frames: int, bypasses: int, xruns: int, drops: int) -> SpeechTelemetry:
         """The message; a new interval begins. Without a block, times are 0 and the level silent."""
-        rtf = percentiles(list(self._rtf)) or Percentiles(0, 0, 0)
+        rtf = self._rtf.percentiles() or Percentiles(0, 0, 0)
         manifest = self._bundle.manifest
         telemetry = SpeechTelemetry(
             time=utc(time.time()),
@@ -75,7 +88,7 @@ class SpeechMeter:
             model_version=manifest.version,
             model_sha256=self._bundle.model_sha256,
         )
-        self._rtf.clear()
+        self._rtf = Factors()
         self._lag = self._energy = 0.0
         self._samples = 0
         return telemetry

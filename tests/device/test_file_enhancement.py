@@ -76,8 +76,10 @@ def test_a_model_that_fails_is_reported(tmp_path: Path) -> None:
     model = bundle.Model(bundle.read(bundles.make_nan_enhancer(tmp_path / "nan")))
     pcm = np.random.default_rng(0).integers(-9000, 9000, 2560, np.int16)
     soundfile.write(tmp_path / "in.wav", pcm, 16_000)
-    done = enhance_file(StreamEnhancer(model), tmp_path / "in.wav", tmp_path / "out.wav")
-    assert done.bad_frames == 11
+    stream = StreamEnhancer(model)
+    for _ in range(2):  # of this file, not of all so far
+        done = enhance_file(stream, tmp_path / "in.wav", tmp_path / "out.wav")
+        assert done.bad_frames == 11
     result = soundfile.read(tmp_path / "out.wav", dtype="int16")[0]
     assert np.abs(result.astype(int) - pcm).max() <= 1
 
@@ -87,3 +89,18 @@ def test_progress_goes_from_nothing_to_all(stream: StreamEnhancer, tmp_path: Pat
     shares: list[float] = []
     enhance_file(stream, tmp_path / "in.wav", tmp_path / "out.wav", progress=shares.append)
     assert shares == [0.4, 0.8, 1.0]
+
+
+def test_a_damaged_file_leaves_nothing_behind(stream: StreamEnhancer, tmp_path: Path) -> None:
+    """What was heard of it is not the beginning of the next file."""
+    pcm = np.random.default_rng(0).integers(-9000, 9000, 30_000, np.int16)
+    soundfile.write(tmp_path / "good.wav", pcm, 16_000)
+    soundfile.write(tmp_path / "bad.flac", pcm, 16_000)
+    content = (tmp_path / "bad.flac").read_bytes()
+    (tmp_path / "bad.flac").write_bytes(content[: len(content) // 2])
+    enhance_file(stream, tmp_path / "good.wav", tmp_path / "expected.wav")
+    with pytest.raises(BadInputError, match="damaged"):
+        enhance_file(stream, tmp_path / "bad.flac", tmp_path / "out.wav")
+    stream.process(np.ones(100, np.float32))  # nor is what somebody else had begun
+    enhance_file(stream, tmp_path / "good.wav", tmp_path / "out.wav")
+    assert (tmp_path / "out.wav").read_bytes() == (tmp_path / "expected.wav").read_bytes()
