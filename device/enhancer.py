@@ -15,6 +15,7 @@ enhanced one, and a change between them is cross-faded by the window.
 """
 
 from collections import deque
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from device.memory import Memory
 from device.samples import Array, without_broken
 
 Spectrum = NDArray[np.complex64]
+Wide = NDArray[np.float64]
 
 SMALLEST = np.float32(1e-12)  # |S| below it has no phase
 
@@ -38,10 +40,9 @@ class StreamEnhancer:
 
     Args:
         model: an "enhance" bundle's model.
-        wet: 1 = enhanced only, 0 = dry only.
-        max_attenuation: dB; no bin is turned down further. None = no limit.
+        wet, max_attenuation: see the properties.
     Raises:
-        BadInputError: not an enhancer, or tensors that do not fit its front end.
+        BadInputError: not an enhancer, tensors that do not fit its front end, or such a setting.
     """
 
     def __init__(
@@ -62,8 +63,7 @@ class StreamEnhancer:
         self.bypassed_frames = 0
         """Frames passed dry at the caller's wish."""
         self._front = front
-        self._wet = np.float32(wet)
-        self._floor = np.float32(0 if max_attenuation is None else 10 ** (-max_attenuation / 20))
+        self.wet, self.max_attenuation = wet, max_attenuation
         n = np.arange(front.n_fft)
         window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * n / front.n_fft))
         self._analysis: Array = window.astype(np.float32)
@@ -82,15 +82,47 @@ class StreamEnhancer:
         self._forget_spectra()
         np.fft.irfft(np.fft.rfft(self._newest))  # numpy loads its FFT at the first call: 1 ms
 
-    def process(self, samples: Array, *, bypass: bool = False) -> Array:
+    @property
+    def wet(self) -> float:
+        """1 = enhanced only, 0 = dry only. May change in a stream: frames fade into each other."""
+        return self._wet
+
+    @wet.setter
+    def wet(self, share: float) -> None:
+        if not 0 <= share <= 1:  # NaN neither
+            raise BadInputError(f"wet: {share} is not between 0 and 1")
+        self._wet = float(share)
+
+    @property
+    def max_attenuation(self) -> float | None:
+        """dB; no bin is turned down further, None = no limit. May change in a stream."""
+        return self._max_attenuation
+
+    @max_attenuation.setter
+    def max_attenuation(self, limit: float | None) -> None:
+        if limit is not None and not limit >= 0:
+            raise BadInputError(f"max_attenuation: {limit} is no number of decibels from 0 up")
+        self._max_attenuation = limit
+        self._floor = np.float32(0 if limit is None else 10 ** (-limit / 20))
+
+    def process(
+        self, samples: Array | Wide, rate: int | None = None, *, bypass: bool = False
+    ) -> Array:
         """Samples [n] in, the samples that became ready out (0 or more whole hops).
 
         The output does not depend on how a stream is cut into calls.
 
         Args:
+            samples: full scale 1, float32 or float64.
+            rate: Hz, where the caller's may change; refused unless it is the model's.
             bypass: pass the frames that become complete dry, without running the model.
+        Raises:
+            BadInputError: another rate, integers, or more than one channel.
         """
-        samples, bad = without_broken(np.asarray(samples, np.float32))
+        if rate is not None and rate != self.rate:
+            raise BadInputError(f"sound at {rate} Hz: the model hears {self.rate} Hz, resample it")
+        one, bad = without_broken(_one_channel(samples))
+        samples = one.astype(np.float32, copy=False)
         self.bad_samples += bad
         hops = (self._waiting + len(samples)) // self.hop
         ready: Array = np.empty(hops * self.hop, np.float32)
@@ -123,10 +155,10 @@ class StreamEnhancer:
         self._stale = False
         self._unheard = 0
 
-    def enhance(self, samples: Array) -> Array:
-        """A whole recording [n]: same length out, aligned."""
+    def enhance(self, samples: Array | Wide, rate: int | None = None) -> Array:
+        """A whole recording [n]: same length out, aligned. See `process`."""
         self.reset()
-        whole = np.concatenate((self.process(samples), self.flush()))
+        whole = np.concatenate((self.process(samples, rate), self.flush()))
         return whole[self.delay :]
 
     def _frame(self, ready: Array, bypass: bool) -> None:
@@ -139,10 +171,10 @@ class StreamEnhancer:
         )
         self._waiting_spectra.append(spectrum)
         due = self._waiting_spectra[0]
-        if bypass:
-            self.bypassed_frames += 1
+        self.bypassed_frames += bypass
+        if bypass or self._wet == 0:
             self._stale = True
-        elif self._wet > 0:
+        else:
             due = self._masked(due, spectrum)
         self._sum += np.fft.irfft(due, self._front.n_fft) * self._synthesis
         ready[:] = self._sum[:hop]
@@ -184,6 +216,18 @@ class StreamEnhancer:
     def _forget_spectra(self) -> None:
         silence: Spectrum = np.zeros(self._front.n_fft // 2 + 1, np.complex64)
         self._waiting_spectra.extend([silence] * (self._front.lookahead + 1))
+
+
+def _one_channel(samples: Array | Wide) -> Any:
+    """The samples, where they are what `process` takes."""
+    given = np.asarray(samples)
+    if given.ndim != 1:
+        raise BadInputError(f"samples of shape {given.shape}: give one channel, [n]")
+    if given.dtype not in (np.float32, np.float64):
+        raise BadInputError(
+            f"samples are {given.dtype}: give float32 with full scale 1 (device/samples.py)"
+        )
+    return given
 
 
 def _feature(spectrum: Spectrum, front: SpectrumInput) -> Array:
