@@ -4,7 +4,7 @@ Exit codes: 0 done; 1 the work failed or missed its gate; 2 bad input or configu
 """
 
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -13,6 +13,8 @@ from pydantic import ValidationError
 UNUSABLE = (
     FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError,
 )  # fmt: skip
+
+USAGE: Any = typer.BadParameter.__mro__[1]  # UsageError, of Typer's own Click or of the package
 
 
 class FieldwrenError(Exception):
@@ -40,14 +42,21 @@ def first_problem(error: ValidationError) -> str:
 
 
 def run(cli: typer.Typer) -> NoReturn:
-    """Run a command line; end on our errors with one line on stderr and their exit code."""
+    """Run a command line; end on our errors, and on wrong usage, with one line on stderr and their
+    exit code.
+    """
     try:
-        cli()
+        code = cli(standalone_mode=False)  # a number where --help or a command asks for an end
     except FieldwrenError as error:
-        line = " ".join(str(error).split())
-        print(f"error: {line}", file=sys.stderr)
+        _say(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except USAGE as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help, where rich has not shown it
+            print(error.format_message(), end="", file=sys.stderr)
+        else:
+            _say(error.format_message())
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output went away
         sys.stderr.close()
@@ -57,4 +66,8 @@ def run(cli: typer.Typer) -> NoReturn:
             raise
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UNUSABLE) else 1)
-    sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(message: str) -> None:
+    print("error:", *message.split(), file=sys.stderr)
