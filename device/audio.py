@@ -3,6 +3,7 @@
 Reading is streamed: an hour of sound takes no more memory than a second.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +15,14 @@ import numpy as np
 import soundfile
 import soxr
 
-from device import files
+from device import files, wav_header
 from device.errors import BadInputError, FieldwrenError
 from device.samples import Array, to_pcm
 
+log = logging.getLogger(__name__)
+
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}  # what is written, by suffix, 16 bits
+UNKNOWN = 2**63 - 1  # frames, in libsndfile
 RATES = (1_000, 768_000)  # Hz; beyond these it is a broken header, not sound
 
 
@@ -89,11 +93,22 @@ class Resampler:
         return np.pad(rest, (0, max(0, missing - len(rest))))[:missing]
 
 
+class _Forward(soundfile.SoundFile):  # type: ignore[misc]
+    """Read from the start to the end: a FLAC that does not know its length refuses any seek."""
+
+    def seekable(self) -> bool:
+        """No; soundfile would seek with every block."""
+        return False
+
+
 class SoundReader:
     """An open sound file of any format libsndfile reads (WAV, FLAC, Ogg, …).
 
+    A WAV that ends before its header says is heard as far as it goes, with a warning.
+
     Raises:
-        BadInputError: no such file, not sound, or a file that is damaged further on.
+        BadInputError: no such file, not sound, a WAV whose header was never finished, or a file
+            that is damaged further on.
     """
 
     def __init__(self, path: Path) -> None:
@@ -101,15 +116,18 @@ class SoundReader:
         if not path.is_file():
             raise BadInputError(f"{path}: no such sound file")
         try:
-            self._file = soundfile.SoundFile(path)
+            self._file = _Forward(path)
         except (OSError, RuntimeError) as error:
             raise BadInputError(f"{path}: not a sound file: {_reason(error)}") from error
         self.rate: int = self._file.samplerate
         self.channels: int = self._file.channels
         self.frames: int = self._file.frames
+        """2^63 − 1 where the file does not say: a FLAC that was streamed."""
+        self._position = 0
         if not RATES[0] <= self.rate <= RATES[1]:
             self.close()
             raise BadInputError(f"{path}: {self.rate} Hz is not a sampling rate of sound")
+        self._compare_with_header()
 
     def read(self, frames: int) -> AudioBlock | None:
         """Up to `frames` frames; None at the end."""
@@ -117,11 +135,35 @@ class SoundReader:
             samples = self._file.read(frames, dtype="float32", always_2d=True)
         except RuntimeError as error:
             raise BadInputError(f"{self._path}: damaged: {_reason(error)}") from error
+        self._position += len(samples)
+        exact = self._file.format == "FLAC" and self.frames < UNKNOWN  # MP3's lengths are guesses
+        if exact and len(samples) < frames and self._position < self.frames:
+            raise BadInputError(
+                f"{self._path}: damaged: ends after {self._position} of {self.frames} frames"
+            )
         return AudioBlock(samples) if len(samples) else None
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _compare_with_header(self) -> None:
+        found = wav_header.sizes(self._path)
+        if found is None:
+            return
+        if not found.promised and found.held:
+            self.close()
+            raise BadInputError(
+                f"{self._path}: its header was never finished: no sound by it, {found.held} bytes "
+                "in the file; repair it: ffmpeg -ignore_length 1 -i IN.wav OUT.wav"
+            )
+        if found.promised > found.held:
+            log.warning(
+                "%s: cut short: %d bytes of sound, its header promises %d",
+                self._path,
+                found.held,
+                found.promised,
+            )
 
     def __enter__(self) -> Self:
         return self

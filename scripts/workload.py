@@ -83,11 +83,11 @@ def _audio(model: bundle.Model, source: Path) -> Workload:
 def _samples(source: Path, rate: int) -> NDArray[np.float32]:
     """A recording's first channel at `rate` Hz."""
     with SoundReader(source) as reader:
-        block = reader.read(reader.frames)
+        blocks = [block.samples[:, 0] for block in iter(lambda: reader.read(reader.rate), None)]
         resampler = Resampler(reader.rate, rate)
-    if block is None:
+    if not blocks:
         raise BadInputError(f"{source}: holds no sound")
-    return np.concatenate((resampler.process(block.samples[:, 0]), resampler.flush()))
+    return np.concatenate((resampler.process(np.concatenate(blocks)), resampler.flush()))
 
 
 def _pictures(model: bundle.Model, source: Path) -> Workload:

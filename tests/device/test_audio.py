@@ -8,7 +8,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.audio import Resampler, SoundReader, writing
+from device.audio import UNKNOWN, Resampler, SoundReader, writing
 from device.errors import BadInputError
 from device.samples import Array, dbfs, energy, from_pcm, to_pcm, without_broken
 
@@ -112,6 +112,79 @@ def test_a_damaged_file_says_so(tmp_path: Path) -> None:
     with SoundReader(path) as reader, pytest.raises(BadInputError, match="damaged"):
         while reader.read(4096):
             pass
+
+
+def test_a_file_that_ends_early_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "sound.flac"
+    soundfile.write(path, noise(50_000), 16_000)
+    path.write_bytes(path.read_bytes()[:40_000])
+    with SoundReader(path) as reader, pytest.raises(BadInputError, match="damaged"):
+        while reader.read(4096):
+            pass
+
+
+@pytest.mark.parametrize("length", [1, 30_000, 32_768])
+def test_a_flac_that_was_streamed_does_not_know_its_length(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "streamed.flac"
+    soundfile.write(path, noise(length), 16_000)
+    expected = soundfile.read(path, dtype="float32")[0]
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # the number of samples in STREAMINFO: 36 bits from here
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    with SoundReader(path) as reader:
+        assert reader.frames == UNKNOWN
+        blocks = list(iter(lambda: reader.read(8192), None))
+    np.testing.assert_array_equal(np.concatenate([b.samples[:, 0] for b in blocks]), expected)
+
+
+@pytest.mark.parametrize("size", [0x7FFFF000, 0xFFFFFFFF])
+def test_a_wav_that_was_streamed_is_whole(
+    tmp_path: Path, size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = wav_of_size(tmp_path, size)
+    with SoundReader(path) as reader:
+        block = reader.read(20_000)
+    assert block is not None and len(block.samples) == 10_000
+    assert not caplog.records
+
+
+def test_a_wav_cut_short_is_heard_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = wav_of_size(tmp_path, 20_000)
+    with SoundReader(path):
+        assert not caplog.records
+    path.write_bytes(path.read_bytes()[: 44 + 9_000])
+    with SoundReader(path) as reader:
+        block = reader.read(20_000)
+    assert block is not None and len(block.samples) == 4_500
+    assert caplog.messages == [f"{path}: cut short: 9000 bytes of sound, its header promises 20000"]
+
+
+def test_a_wav_whose_header_was_never_finished_is_refused(tmp_path: Path) -> None:
+    path = wav_of_size(tmp_path, 0)
+    with pytest.raises(BadInputError, match=r"never finished: .* 20000 bytes .*ffmpeg"):
+        SoundReader(path)
+    soundfile.write(path, np.zeros(0), 16_000)  # holds nothing indeed
+    for more in (b"", b"LIST\4\0\0\0abcd"):
+        path.write_bytes(path.read_bytes() + more)
+        with SoundReader(path) as reader:
+            assert reader.read(100) is None
+
+
+def noise(length: int) -> Array:
+    return np.random.default_rng(0).uniform(-1, 1, length).astype(np.float32)
+
+
+def wav_of_size(folder: Path, size: int) -> Path:
+    """10,000 samples of 16 bits behind a header that says `size` bytes."""
+    path = folder / "sound.wav"
+    soundfile.write(path, noise(10_000), 16_000)
+    content = bytearray(path.read_bytes())
+    content[40:44] = size.to_bytes(4, "little")
+    path.write_bytes(content)
+    return path
 
 
 def test_levels_and_clipping() -> None:
