@@ -51,6 +51,17 @@ class Settings(Frozen):
                 raise ValueError(f'loss.target "{target}" needs model.mask "{mask}"')
         return self
 
+    @model_validator(mode="after")
+    def _score_has_examples(self) -> "Settings":
+        """What is exported is checked on frames of the validation mixtures."""
+        least = (WARM_UP + 1) * self.model.hop / self.data.rate
+        if self.score.seconds < least:
+            raise ValueError(
+                f"score.seconds {self.score.seconds:g} is too short: rings are full after "
+                f"{WARM_UP} frames, give {least:.2f} or more"
+            )
+        return self
+
 
 def make(settings: Frozen, folders: tuple[Path, ...], seed: int) -> "Enhancer":
     """The task on data found in `folders`. The split has a seed of its own, in [data]."""

@@ -232,6 +232,18 @@ def test_networks_that_cannot_be(table: dict[str, object], reason: str) -> None:
         Settings.model_validate(SMALL | {"model": table})
 
 
+def test_mixtures_too_short_to_check_a_file_with_are_refused_before_training(data: Path) -> None:
+    def settings(seconds: float) -> Settings:
+        score = {"seconds": seconds, "validation": 3, "test": 2}
+        return Settings.model_validate(SMALL | {"score": score})
+
+    with pytest.raises(ValidationError, match=r"score.seconds 1.1 is too short.* 1.14 or more"):
+        settings(1.1)
+    made = enhancer.make(settings(1.14), (data,), seed=0)
+    deployed = made.deploy(made.build().eval())
+    assert len(deployed.examples) >= 3
+
+
 def test_missing_data_is_one_clear_line(tmp_path: Path) -> None:
     made = enhancer.make(Settings.model_validate(SMALL), (tmp_path,), seed=0)
     with pytest.raises(

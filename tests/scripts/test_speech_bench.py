@@ -36,7 +36,7 @@ noise = ["noise"]
 description = "made up"
 licence = "none"
 [score]
-seconds = 1.0
+seconds = 1.2
 validation = 3
 test = 2
 [baseline]
