@@ -4,6 +4,7 @@ Any value can come from the environment instead: FIELDWREN_MQTT__PASSWORD=… ov
 [mqtt] password. Secrets are never printed.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,7 @@ from device.signing import Policy
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Threads = Annotated[int, Field(ge=1, le=os.cpu_count() or 1)]
 
 
 class Section(BaseModel):
@@ -93,7 +95,7 @@ class Birds(Section):
 
     source: str = Field(description="file, rtsp://…, http://…, /dev/video0 or a camera number")
     bundle: Path
-    threads: int = Field(1, ge=1)
+    threads: Threads = 1
     max_fps: float = Field(10, gt=0, description="frames looked at per second")
     pace: bool = Field(True, description="play files at their own speed")
     open_timeout: Seconds = 5
@@ -112,7 +114,7 @@ class Speech(Section):
     block: int = Field(320, ge=32, description="samples per PortAudio callback")
     buffer: Seconds = Field(2.0, description="seconds of audio the ring holds")
     bundle: Path
-    threads: int = Field(1, ge=1)
+    threads: Threads = 1
     wet: Share = Field(1.0, description="1 = enhanced only, 0 = dry")
     max_attenuation: float | None = Field(None, gt=0, description="dB; none = no limit")
     telemetry_interval: Seconds = 5

@@ -55,15 +55,18 @@ class Runtime:
 
     Args:
         model: the file.
-        threads: worker threads; never more than free cores.
+        threads: worker threads, at most as many as there are cores.
         delegate: "xnnpack" (the default of both runtimes) or "none" (plain kernels).
     Raises:
-        BadInputError: no runtime, no file, or not a model this runtime can run.
+        BadInputError: no runtime, no file, not a model this runtime can run, or so many threads.
     """
 
     def __init__(
         self, model: Path, *, threads: int = 1, delegate: Literal["xnnpack", "none"] = "xnnpack"
     ) -> None:
+        cores = os.cpu_count() or 1
+        if not 1 <= threads <= cores:  # the runtime takes any number, and crashes
+            raise BadInputError(f"threads: {threads} is not from 1 to this machine's {cores} cores")
         package, module = _interpreter_module()
         kinds = module.OpResolverType
         kind = kinds.AUTO if delegate == "xnnpack" else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES

@@ -70,6 +70,12 @@ def test_wrong_golden_outputs_are_refused(classifier: Path) -> None:
         bundle.load(classifier)
 
 
+def test_more_threads_than_cores_are_refused(classifier: Path) -> None:
+    for threads in (0, 100_000):
+        with pytest.raises(BadInputError, match=f"threads: {threads} is not from 1 to this"):
+            bundle.load(classifier, threads=threads)
+
+
 def test_nan_is_refused(tmp_path: Path) -> None:
     folder = bundles.make_nan_enhancer(tmp_path / "nan")
     with pytest.raises(BadInputError, match="not finite"):

@@ -66,6 +66,10 @@ def test_relative_paths_start_at_the_file(write: Write, tmp_path: Path) -> None:
         ('station = "a"\n[mqtt]\nhots = "x"', r"mqtt\.hots: unknown key"),
         ('station = "a"\n[mqtt]\nport = 70000', r"mqtt\.port: .*65535"),
         ('station = "a"\n[mqtt]\nbase_topic = "a/#"', r"mqtt\.base_topic: "),
+        (
+            'station = "a"\n[birds]\nsource = "0"\nbundle = "b"\nthreads = 100000',
+            r"birds\.threads: Input should be less than or equal to \d+",
+        ),
         ('station = "a"\n[birds]\nsource = "0"', r"birds\.bundle: Field required"),
         (
             'station = "a"\n[birds]\nsource = "0"\nbundle = "b"\n[birds.visits]\ngap = 0',
