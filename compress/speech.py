@@ -1,8 +1,8 @@
 """Speech and noise recordings in memory: mono, one sample rate, int16.
 
 Folders of the usual forms: clean speech and noise (any tree of flac, wav or ogg files), or pairs
-(`clean/` and `noisy/` with the same file names). A recording's group is what a split must not cut
-through: the speaker for speech, the recording for noise.
+(`clean/` and `noisy/` with the same file names, or with DNS's). A recording's group is what a split
+must not cut through: the speaker for speech, the recording for noise.
 """
 
 import hashlib
@@ -90,7 +90,7 @@ def sound_files(folder: Path) -> list[Path]:
 
 
 def read_speech(folder: Path, rate: int) -> list[Recording]:
-    """Clean speech. The speaker is the file's name up to the first "-" or "_"."""
+    """Clean speech, grouped by `speaker_of`."""
     return [_recording(path, speaker_of(path), rate) for path in sound_files(folder)]
 
 
@@ -115,31 +115,53 @@ def has_pairs(folder: Path) -> bool:
 
 
 def read_pairs(folder: Path, rate: int) -> list[Pair]:
-    """Aligned `clean/` and `noisy/` recordings of the same names.
+    """Aligned `clean/` and `noisy/` recordings, matched by `pair_of`, named as the noisy ones.
 
     Raises:
-        BadInputError: a file without its partner, or partners of different length.
+        BadInputError: a file without its partner or with two, or partners of different length.
     """
-    clean = {p.name: p for p in sound_files(folder / "clean")}
-    noisy = {p.name: p for p in sound_files(folder / "noisy")}
-    for name in sorted(clean.keys() ^ noisy.keys()):
-        here, there = ("clean", "noisy") if name in clean else ("noisy", "clean")
-        raise BadInputError(f"{folder / here / name}: has no partner in {folder / there}")
+    clean, noisy = _by_pair(folder / "clean"), _by_pair(folder / "noisy")
+    for key in sorted(clean.keys() ^ noisy.keys()):
+        here, there = (clean, "noisy") if key in clean else (noisy, "clean")
+        raise BadInputError(f"{here[key]}: has no partner in {folder / there}")
     pairs = []
-    for name in sorted(clean):
-        pair = Pair(name, read_audio(noisy[name], rate), read_audio(clean[name], rate))
+    for key in sorted(clean):
+        path = noisy[key]
+        pair = Pair(path.name, read_audio(path, rate), read_audio(clean[key], rate))
         if len(pair.noisy) != len(pair.clean):
             raise BadInputError(
-                f"{noisy[name]}: {len(pair.noisy)} samples, its clean partner has "
+                f"{path}: {len(pair.noisy)} samples, its clean partner has "
                 f"{len(pair.clean)}: pairs must be aligned"
             )
         pairs.append(pair)
     return pairs
 
 
+def _by_pair(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sound_files(folder):
+        other = found.setdefault(pair_of(path), path)
+        if other != path:
+            raise BadInputError(f"{path}: is of the same pair as {other}")
+    return found
+
+
+def pair_of(path: Path) -> str:
+    """`p232_001.wav` as it is; the test sets of DNS, `clean_fileid_7.wav` and
+    `clnsp1_train_69075_1_snr15_fileid_7.wav` → fileid_7.
+    """
+    numbered = re.search(r"fileid_\d+$", path.stem)
+    return numbered[0] if numbered else path.name
+
+
 def speaker_of(path: Path) -> str:
-    """`1034-121119-0000.flac` → 1034, `p232_001.wav` → p232, `allison.flac` → allison."""
-    return re.split("[-_]", path.stem, maxsplit=1)[0]
+    """Up to the first "-" or "_", or the reader of a book in DNS.
+
+    `1034-121119-0000.flac` → 1034, `p232_001.wav` → p232, `allison.flac` → allison,
+    `book_00000_chp_0009_reader_06709_0.wav` → reader_06709.
+    """
+    reader = re.search(r"(?<=_)reader_\d+", path.stem)
+    return reader[0] if reader else re.split("[-_]", path.stem, maxsplit=1)[0]
 
 
 def source_of(path: Path) -> str:

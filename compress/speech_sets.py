@@ -40,7 +40,9 @@ class Sources(Frozen):
 def own(sources: Sources, folder: Path) -> Sources:
     """A user's folder in standard form instead of the recipe's paths; else the recipe's.
 
-    Standard forms are clean/ and noise/, and clean/ and noisy/ with the same names.
+    Standard forms are clean/ and noise/, and clean/ and noisy/ with the same names. Beside these,
+    test/ with its own clean/ and noisy/ is scored at the end, and rooms.npz, made as that of the
+    default data, is heard; both are also found where the recipe has them.
 
     Raises:
         BadInputError: clean/ has neither beside it.
@@ -49,14 +51,15 @@ def own(sources: Sources, folder: Path) -> Sources:
         return sources
     if not (folder / "noise").is_dir() and not speech.has_pairs(folder):
         raise BadInputError(f"{folder}: beside clean/ there is neither noise/ nor noisy/")
+    rooms = ("rooms.npz", *([sources.rooms] if sources.rooms else []))
     return sources.model_copy(
         update={
             "clean": ("clean",),
             "noise": ("noise" if (folder / "noise").is_dir() else ".",),
-            "rooms": None,
+            "rooms": next((name for name in rooms if (folder / name).is_file()), None),
             "test_clean": (),
             "test_noise": (),
-            "pairs": (),
+            "pairs": tuple(n for n in ("test", *sources.pairs) if speech.has_pairs(folder / n)),
             "description": f"own recordings: {folder.resolve().name}",
             "licence": "not stated",
         }

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from compress import recipe
 from compress.spectra import ideal_mask
+from compress.speech_sets import SpeechSets, own
 from compress.tasks import enhancer
 from compress.tasks.enhancer import Enhancer, Settings
 from device import bundle
@@ -303,6 +304,26 @@ def test_a_folder_in_standard_form_replaces_the_recipes_paths(
     added = np.abs(np.fft.rfft((noisy - clean).numpy())) ** 2
     split = added.shape[-1] * 1500 * 2 // RATE
     assert added[..., :split].sum() > 20 * added[..., split:].sum()
+
+
+@pytest.mark.parametrize("test", ["test", "pairs"])
+@pytest.mark.parametrize("rooms", ["rooms.npz", "rooms/train.npz"])
+def test_test_pairs_and_rooms_of_a_folder_are_used(tmp_path: Path, test: str, rooms: str) -> None:
+    """By the standard's names or the recipe's."""
+    sources = Settings.model_validate(SMALL).data.model_copy(update={"rooms": "rooms/train.npz"})
+    for part in ("clean", "noisy"):
+        (tmp_path / part).mkdir()
+    found = own(sources, tmp_path)
+    assert (found.pairs, found.rooms) == ((), None)
+    for part in ("clean", "noisy"):
+        (tmp_path / test / part).mkdir(parents=True)
+        soundfile.write(tmp_path / test / part / "a.wav", np.full(1600, 0.1), RATE)
+    (tmp_path / rooms).parent.mkdir(exist_ok=True)
+    np.savez(tmp_path / rooms, speech=np.eye(3)[None], rate=RATE)
+    found = own(sources, tmp_path)
+    assert (found.pairs, found.rooms) == ((test,), rooms)
+    sets = SpeechSets(found, Settings.model_validate(SMALL).score, (tmp_path,))
+    assert [pair.name for pair in sets.pairs] == ["a.wav"]
 
 
 def test_clean_alone_is_not_enough(tmp_path: Path) -> None:

@@ -60,6 +60,17 @@ def test_folders_are_searched_deeply_and_named_by_speaker(tmp_path: Path) -> Non
     assert [r.group for r in found] == ["1034", "1034", "p232"]
 
 
+def test_readers_of_dns_are_speakers_not_its_books(tmp_path: Path) -> None:
+    for name in (
+        "book_00000_chp_0009_reader_06709_0.wav",
+        "book_00007_chp_0002_reader_06709_12.wav",
+        "book_00000_chp_0009_reader_00012_0.wav",
+    ):
+        write(tmp_path / name, tone(300, 0.1))
+    groups = [r.group for r in speech.read_speech(tmp_path, RATE)]
+    assert groups == ["reader_00012", "reader_06709", "reader_06709"]
+
+
 def test_takes_of_one_noise_recording_stay_together(tmp_path: Path) -> None:
     for name in ("rain/1-17367-A.ogg", "rain/1-17367-B.ogg", "rain/1-26222-A.ogg", "street.ogg"):
         write(tmp_path / name, tone(300, 0.1))
@@ -104,6 +115,22 @@ def test_pairs_are_matched_by_name(tmp_path: Path) -> None:
     pairs = speech.read_pairs(tmp_path, RATE)
     assert [p.name for p in pairs] == ["a.wav", "b.wav"]
     assert not np.array_equal(pairs[0].noisy, pairs[0].clean)
+
+
+def test_pairs_of_dns_are_matched_by_file_number(tmp_path: Path) -> None:
+    for number, hertz in ((1, 200), (12, 400)):
+        noisy = f"clnsp{9 - number % 9}_train_69075_1_snr15_tl-26_fileid_{number}.wav"
+        write(tmp_path / "clean" / f"clean_fileid_{number}.wav", tone(hertz, 0.2))
+        write(tmp_path / "noisy" / noisy, tone(hertz, 0.2) / 2)
+    pairs = speech.read_pairs(tmp_path, RATE)
+    assert [p.name.rpartition("_")[2] for p in pairs] == ["1.wav", "12.wav"]
+    for pair in pairs:
+        np.testing.assert_allclose(pair.noisy, pair.clean / 2, atol=1e-4)
+    write(tmp_path / "noisy" / "other_fileid_12.wav", tone(300, 0.2))
+    with pytest.raises(
+        BadInputError, match=r"other_fileid_12\.wav: is of the same pair as .*clnsp"
+    ):
+        speech.read_pairs(tmp_path, RATE)
 
 
 def test_a_pair_without_its_partner(tmp_path: Path) -> None:
