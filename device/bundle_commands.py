@@ -33,6 +33,7 @@ def verify(
     rules = config.load(file).bundles if file else config.Bundles()
     model = bundle.load(folder, policy=rules.signature, key_folders=rules.trusted_keys)
     found, manifest = model.bundle, model.bundle.manifest
+    golden = bundle.verify_golden(model)
     with_labels = {"labels": len(found.labels)} if found.labels else {}
     result: dict[str, Any] = {
         "name": manifest.name,
@@ -42,8 +43,9 @@ def verify(
         "hashes": len(manifest.files),
         "signed": found.signed,
         **with_labels,
-        "goldenError": bundle.verify_golden(model),
-        "goldenTolerance": manifest.golden_tolerance,
+        "goldenOutput": golden.output,
+        "goldenError": golden.error,
+        "goldenTolerance": golden.allowed,
         "runtime": model.runtime.description,
     }
     if as_json:
@@ -56,8 +58,8 @@ def verify(
     if found.labels:
         print(f"  labels     {len(found.labels)}, one for each output")
     print(
-        f"  golden     largest difference {result['goldenError']:.2g}, "
-        f"allowed {manifest.golden_tolerance:.2g}, all finite"
+        f"  golden     largest difference {golden.error:.2g} ({golden.output}), "
+        f"allowed {golden.allowed:.2g}, all finite"
     )
     print(f"  runtime    {model.runtime.description}")
 

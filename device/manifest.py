@@ -113,6 +113,9 @@ class Manifest(Frozen):
         1.0, gt=0, description="divides a classifier's logits, so that its confidence is honest"
     )
     golden_tolerance: float = Field(gt=0, description="largest |output − golden| accepted")
+    golden_tolerances: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        {}, description="the same of single outputs, by name; the one above is for all others"
+    )
     parent: Sha256 | None = Field(None, description="model.tflite this one was made from")
     recipe: str
     seed: int
@@ -123,3 +126,7 @@ class Manifest(Frozen):
     files: dict[str, Sha256]
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    def tolerance(self, output: str) -> float:
+        """Largest |output − golden| accepted of one output."""
+        return self.golden_tolerances.get(output, self.golden_tolerance)

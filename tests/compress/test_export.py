@@ -70,6 +70,28 @@ def test_static_int8_is_near_float_and_all_int8(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["golden.npz", "model.tflite"]
 
 
+def test_each_output_has_a_tolerance_of_its_own_size(deployed: Deployed, tmp_path: Path) -> None:
+    """A state of large values must not decide how far a mask may be off."""
+
+    class WithState(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = copy.deepcopy(deployed.net)
+
+        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            logits = self.net(image)
+            logits = logits if isinstance(logits, torch.Tensor) else logits[0]
+            return torch.sigmoid(logits), 500 * logits
+
+    outputs = {"mask": "0…1", "state": "large"}
+    other = Deployed(**{**vars(deployed), "net": WithState().eval(), "outputs": outputs})
+    made = export.export(other, _numbers("fp32"), tmp_path / "m.tflite", tmp_path / "g.npz")
+    with np.load(tmp_path / "g.npz", allow_pickle=False) as golden:
+        largest = {name: float(np.abs(golden[f"out.{name}"]).max()) for name in outputs}
+    assert largest["state"] > 100 * largest["mask"]
+    assert made.golden_tolerances == pytest.approx({n: 1e-3 * v for n, v in largest.items()})
+
+
 def test_kernels_kept_channels_last_are_exported_right(deployed: Deployed, tmp_path: Path) -> None:
     net = copy.deepcopy(deployed.net).to(memory_format=torch.channels_last)
     other = Deployed(**{**vars(deployed), "net": net})

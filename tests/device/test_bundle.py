@@ -70,6 +70,33 @@ def test_wrong_golden_outputs_are_refused(classifier: Path) -> None:
         bundle.load(classifier)
 
 
+def test_each_output_may_have_its_own_tolerance(enhancer: Path) -> None:
+    """One tolerance of large states lets a mask of 0…1 through, whatever it says."""
+    with np.load(enhancer / bundle.GOLDEN) as stored:
+        golden = dict(stored)
+    golden["out.mask"] = golden["out.mask"] - 0.3
+    np.savez(enhancer / bundle.GOLDEN, **golden)
+    bundles.rewrite_manifest(enhancer, golden_tolerance=0.4)
+    bundle.load(enhancer)  # as bundles were made
+    bundles.rewrite_manifest(enhancer, golden_tolerances={"newest": 0.4})
+    found = bundle.verify_golden(bundle.load(enhancer))
+    assert (found.output, found.allowed) == ("mask", 0.4)
+    assert found.error == pytest.approx(0.3, abs=1e-5)
+    bundles.rewrite_manifest(enhancer, golden_tolerances={"mask": 0.1})
+    with pytest.raises(BadInputError, match=r"differ by 0\.3 \(mask\) on .*, allowed 0\.1"):
+        bundle.load(enhancer)
+
+
+def test_a_golden_output_that_is_no_number_is_refused(classifier: Path) -> None:
+    with np.load(classifier / bundle.GOLDEN) as stored:
+        golden = dict(stored)
+    golden["out.logits"][0] = np.nan
+    np.savez(classifier / bundle.GOLDEN, **golden)
+    bundles.rewrite_manifest(classifier)
+    with pytest.raises(BadInputError, match="golden outputs differ by nan"):
+        bundle.load(classifier)
+
+
 def test_more_threads_than_cores_are_refused(classifier: Path) -> None:
     for threads in (0, 100_000):
         with pytest.raises(BadInputError, match=f"threads: {threads} is not from 1 to this"):
