@@ -13,8 +13,10 @@ stored in any form (models/projections.py).
 
 `DTLN` takes whole recordings; `SpectrumStep` and `FeatureStep` are the two deployed parts, one
 frame each with the states outside, as the published TFLite files have them.
+`python models/dtln.py` prints what they cost.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
 from device.errors import BadInputError
 from models.projections import Map, Matrix
@@ -170,3 +174,27 @@ def load(path: Path) -> DTLN:
 
 def _put(matrix: Matrix, value: Tensor) -> None:
     matrix.factors[0].copy_(value)
+
+
+@torch.no_grad()
+def _main() -> None:
+    from compress import count
+
+    torch.manual_seed(0)
+    net = DTLN().eval()
+    macs = 0
+    for step, size in ((SpectrumStep(net).eval(), BINS), (FeatureStep(net).eval(), FRAME)):
+        states = [torch.zeros(1, units) for units in widths(step.separator).values()]
+        macs += count.macs(step, torch.rand(1, size), *states)
+    print(f"DTLN: {count.parameters(net):,} parameters, {macs:,} MAC/frame of {HOP} samples")
+    sound = torch.rand(1, 64 * HOP)
+    other, changed = sound.clone(), 40 * HOP
+    other[:, changed:] = torch.rand(1, sound.shape[1] - changed)
+    change = (net(other) - net(sound)).abs()[0]
+    past, future = float(change[: changed - FRAME].max()), float(change[changed:].max())
+    print(f"  causal: another future changes nothing {FRAME} samples before it ({past:.1g}), but")
+    print(f"    what follows ({future:.1g})")
+
+
+if __name__ == "__main__":
+    _main()

@@ -13,14 +13,18 @@ frames so far, the second over the 32 values of its own band's unit [F]; `memory
 they look back [C]. A magnitude mask, with one answer a band, is an option [C].
 
 As published: 5,637,635 parameters, 471,387,392 multiply-accumulates a frame, 99.2 % of them in
-the sub-band part. `python -m models.fullsubnet` proves it.
+the sub-band part. `python models/fullsubnet.py` proves it.
 """
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
 from models.fullsubnet_parts import (
     EPSILON,

@@ -19,15 +19,19 @@ frame, and the same sums of features; the state of a band is read again s frames
 ring of the host. Two frames in one invocation would cost a hop of latency for the same mean.
 
 As published: 6,842,895 parameters, 62.3 M multiply-accumulates a frame. Widths, bands, stride and
-the number of layers are arguments. `python -m models.fullsubnet_fast` prints some members.
+the number of layers are arguments. `python models/fullsubnet_fast.py` prints some members.
 """
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
 from device.errors import BadInputError
 from models.fullsubnet_parts import (

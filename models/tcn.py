@@ -15,17 +15,21 @@ and what is pruned; `Stream` takes one frame and each block's z at t-2d and t-d,
 new z: the host keeps the rings. Normalisation is BatchNorm, so it folds into the weights and no
 statistic is taken over time when the network runs.
 
-`python -m models.tcn` proves it for the shipped width and for 6.16 M parameters, the size of the
+`python models/tcn.py` proves it for the shipped width and for 6.16 M parameters, the size of the
 TCN whose compression the source documents report (its widths are not stated; these are ours).
 """
 
 import math
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
 from device.manifest import RingSpec, StateSpec
 from models.masks import MaskNet, State, StreamNet

@@ -16,14 +16,18 @@ W_take leaves `taken` values of each band; what W_mix reads, F·taken values, is
 Normalisation is BatchNorm and folds away. `lookahead` frames as in models/tcn.py.
 
 `BandTCN` takes whole sequences [batch, bin, time]; `Stream` takes one frame and each block's y at
-t−2d and t−d, which the host keeps. `python -m models.tcn_bands` proves it.
+t−2d and t−d, which the host keeps. `python models/tcn_bands.py` proves it.
 """
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
 from device.manifest import RingSpec, StateSpec
 from models.fullsubnet_parts import FRAME, one_more, running_mean

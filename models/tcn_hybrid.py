@@ -13,15 +13,19 @@ What the published block normalises over time, this one does within a frame: a s
 Such a norm needs neither a mean to subtract nor a shift, and the taps no bias [our choice; with
 them the parameters are 6,155,828, the figure to meet].
 
-Nearly all of its work is FullSubNet's sub-band part: `python -m models.tcn_hybrid`.
+Nearly all of its work is FullSubNet's sub-band part: `python models/tcn_hybrid.py`.
 """
 
 import copy
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
 from device.manifest import RingSpec, StateSpec
 from models.fullsubnet import FullSubNet
