@@ -23,7 +23,7 @@ from models.masks import State, carried, delayed
 from models.recurrent import Recurrent
 
 EPSILON = float(torch.finfo(torch.float32).eps)  # the authors' code
-FRAME = 2.0**-10  # a carried count grows by this: small, as golden vectors have one tolerance
+FRAME = 2.0**-10  # a carried count grows by this: bundles may have one tolerance for all states
 K, C = 10.0, 0.1
 LIMIT = 9.9  # |compressed mask| that is still expanded: a gain of 53
 
