@@ -20,6 +20,7 @@ from device.errors import BadInputError
 
 SUFFIXES = (".flac", ".wav", ".ogg")
 FULL_SCALE = 32768.0
+LONGEST = 2**40  # frames; more is a FLAC that was streamed, and libsndfile's way to say "unknown"
 
 Samples = NDArray[np.float32]
 
@@ -62,7 +63,10 @@ def read_audio(path: Path, rate: int) -> Samples:
         BadInputError: not a sound file, no samples, or samples that are NaN or infinite.
     """
     try:
-        samples, own_rate = soundfile.read(path, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(path) as file:
+            if file.frames > LONGEST:
+                raise BadInputError(f"{path}: does not say how long it is: encode it anew")
+            samples, own_rate = file.read(dtype="float32", always_2d=True), file.samplerate
     except (OSError, soundfile.LibsndfileError) as error:
         raise BadInputError(f"{path}: cannot be read as sound: {error}") from error
     if not len(samples):

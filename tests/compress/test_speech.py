@@ -159,6 +159,16 @@ def test_bad_folders_and_files_are_named(tmp_path: Path) -> None:
         speech.read_noise(tmp_path, RATE)
 
 
+def test_a_streamed_flac_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.flac", tone(440, 1))
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # the number of samples
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    with pytest.raises(BadInputError, match=r"a\.flac: does not say how long it is"):
+        speech.read_audio(path, RATE)
+
+
 def test_empty_and_non_finite_files_are_refused(tmp_path: Path) -> None:
     empty = write(tmp_path / "empty.wav", np.zeros(0, np.float32))
     with pytest.raises(BadInputError, match=r"empty\.wav: holds no samples"):
