@@ -75,7 +75,7 @@ def test_relative_paths_start_at_the_file(write: Write, tmp_path: Path) -> None:
             'station = "a"\n[birds]\nsource = "0"\nbundle = "b"\n[birds.visits]\ngap = 0',
             r"birds\.visits\.gap: ",
         ),
-        ('station = "a"\n[birds.visits]\nmin_confidence = nan', r"not valid TOML: nan is no setting"),
+        ('station = "a"\n[birds.visits]\ngap = nan', r"not valid TOML: nan is no setting"),
         ('station = "a', r"not valid TOML"),
     ],
 )
