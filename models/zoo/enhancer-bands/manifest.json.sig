@@ -1,1 +1,1 @@
-UdO789hunwWOHowG+/I2G8MfaJniDgoF3ZZwp327ZT12dhhpOvw12pxvqgdbJEn9j7cFz0KPBvvltwO1ufpYCA==
+gsq2WsVDabIMbxrywmZ7a8hHXVe1m0MzrHc2Hw0uF0ogofr1942UP/CdIs/GPs7+LC/jwo2t1L0qeXvKaiRSDQ==

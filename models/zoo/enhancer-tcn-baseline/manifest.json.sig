@@ -1,1 +1,1 @@
-ihjCwffwsqJuskQS4sDD7lm5+EWEfKiX2MfmiuyHjhrhsn8TUoKgfaDp+OCjJeTpaeuaak6TZYwyFKF+iGHGCQ==
+P6m2dZ3QJnxRfVBGiZugHa3B0u7dnMlEbMRI07op/OVUUCyKueT41dwFduUqTAdTjPpC8RQhPF2RhD4KXqokAg==
