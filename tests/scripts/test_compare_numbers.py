@@ -81,7 +81,7 @@ def test_a_stage_of_another_network_is_one_line(tmp_path: Path) -> None:
 
 def test_what_is_no_study_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text('recipe = "a"\ncell = [{name = "a", steps = []}]')
-    with pytest.raises(BadInputError, match=r"x\.toml: cell\.0\.steps: "):
+    with pytest.raises(BadInputError, match=r"x\.toml: not a study: cell\.0\.steps: "):
         studies.read(tmp_path / "x.toml", compare_numbers.Study)
     with pytest.raises(BadInputError, match="run the study first"):
         (tmp_path / "y.toml").write_text('recipe = "a"\ncell = []')

@@ -111,5 +111,5 @@ def test_a_finished_row_is_known_and_tabled(
 
 def test_what_is_no_study_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text("seeds = 3")
-    with pytest.raises(BadInputError, match=r"x\.toml: recipe: "):
+    with pytest.raises(BadInputError, match=r"x\.toml: not a study: recipe: "):
         studies.read(tmp_path / "x.toml", rnn_bench.Study)
