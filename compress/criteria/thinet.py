@@ -45,12 +45,15 @@ def score(group: Group, statistics: Statistics) -> Tensor:
     if not readers:
         name = str(group[0].dep.target.name).split(" ")[0]
         raise FieldwrenError(f"{name}: no layer reads its channels: they are the answer")
+    unread = torch.ones(channels, dtype=torch.bool)
     for member in readers:
+        unread[member.roots] = False
         x = of(found, member).double()
         x = torch.zeros(channels, x.shape[1], dtype=x.dtype).index_add_(0, member.roots, x)
         gram += x @ x.T / x.sum(0).square().sum().clamp_min(TINY)
     places = torch.empty(channels)
     places[removal_order(gram)] = torch.arange(1.0, channels + 1)
+    places[unread] = places[unread].mean()  # a gate's half, say: no order among these
     return places / channels
 
 
