@@ -1,9 +1,9 @@
 """[model]: the image classifiers a recipe can name, each with its table and how it is built."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 from torch import nn
 
 from device.manifest import Frozen
@@ -137,6 +137,15 @@ class EnasTable(Frozen):
     dropout: float = Field(0.0, ge=0, lt=1, description="in front of the classifier")
     size: int = Field(gt=0, multiple_of=4, description="deployed input, pixels")
     train_size: int = Field(gt=0, multiple_of=4, description="training views, pixels")
+
+    @model_validator(mode="after")
+    def _as_many_nodes(self) -> Self:
+        found = self.architecture
+        if found is not None and len(found.normal.nodes) != self.nodes:
+            raise ValueError(
+                f"nodes = {self.nodes}, but the architecture has {len(found.normal.nodes)}"
+            )
+        return self
 
     def build(self, classes: int) -> nn.Module:
         """Freshly initialised."""

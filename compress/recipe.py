@@ -17,6 +17,7 @@ from device.errors import BadInputError, first_problem
 from device.manifest import Frozen
 
 SHIPPED = Path(__file__).parent / "recipes"
+CHANNELS = {"extract", "prune", "infcp", "cicr", "netadapt", "fake-prune"}  # remove whole channels
 Validated = TypeVar("Validated", bound=Frozen)
 
 
@@ -68,6 +69,10 @@ class Recipe(Frozen):
             if isinstance(step, Qat) and schemes != [step.scheme]:
                 raise ValueError(
                     f'qat trains for scheme = "{step.scheme}": quantize with it must follow'
+                )
+            if step.kind == "extract" and (again := set(kinds) & CHANNELS):
+                raise ValueError(
+                    f"{min(again)} cannot follow extract: what is narrowed has no whole channels"
                 )
             if isinstance(step, Sparse) and any(isinstance(b, Codebook | LowRank) for b in behind):
                 raise ValueError("neither codebook nor lowrank may follow sparse: its zeros go")

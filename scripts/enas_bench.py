@@ -101,7 +101,7 @@ def run(
     if unknown:
         raise errors.BadInputError(f"no arm {unknown[0]!r}; there are {', '.join(SEARCHES)}")
     base = load(recipe)
-    for seed in (int(text) for text in seeds.split(",")):
+    for seed in _seeds(seeds):
         task = tasks.plugin(base.task, find(recipe)).make(base.settings, (data,), seed)
         for arm in wanted:
             path = _folder(out, arm, seed) / "result.json"
@@ -109,6 +109,12 @@ def run(
                 made = _run(base, task, data, out, arm, seed)
                 files.write_bytes(path, made.model_dump_json(indent=1).encode())
             write(out)
+
+
+def _seeds(text: str) -> list[int]:
+    if not all(part.strip().isdecimal() for part in text.split(",")):
+        raise errors.BadInputError(f"--seeds {text}: expected numbers, as in 0,1,2")
+    return [int(part) for part in text.split(",")]
 
 
 @cli.command()

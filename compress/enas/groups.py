@@ -84,7 +84,10 @@ class Ties:
 
 @dataclass(frozen=True)
 class Saving:
-    """Ratio = Σ ratio(l); with a cost, n·(1 − C(plan) / C(whole)), as in compress/enas/cost.py."""
+    """Ratio = Σ ratio(l); with a cost, n·(1 − C(plan) / C(whole)), as in compress/enas/cost.py.
+
+    ratio(l) is what the plan takes of group l: rounding may take less than was picked.
+    """
 
     cost: Cost | None
     whole: float = 0.0
@@ -97,11 +100,11 @@ class Saving:
         cost = COSTS[unit](subject)
         return cls(cost, cost.predicted(subject.groups))
 
-    def ratio(self, ratios: Ratios, plan: Plan) -> float:
-        """Of one candidate and the plan it came to."""
+    def ratio(self, plan: Plan) -> float:
+        """Of the plan that a candidate came to."""
         if self.cost is None:
-            return sum(ratios)
-        return len(ratios) * (1 - self.cost.predicted(plan) / self.whole)
+            return sum(len(cut.removed) / cut.channels for cut in plan.cuts)
+        return len(plan.cuts) * (1 - self.cost.predicted(plan) / self.whole)
 
 
 @contextmanager
@@ -155,7 +158,7 @@ def evaluate(
         plan = own.choose(sums, ratios, step.round_to)
         with masked(whole, own, plan):
             pruned = task.get().grade(whole, batch)
-    return Evaluation(accuracy, pruned, saving.get().ratio(ratios, plan))
+    return Evaluation(accuracy, pruned, saving.get().ratio(plan))
 
 
 class Groups:

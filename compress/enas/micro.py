@@ -53,11 +53,12 @@ def evaluate(
     batch = placed(task.get().minibatch(candidate.minibatch, step.batch), space)
     half = precision.half(step.precision)
     with torch.no_grad(), torch.autocast(batch[0].device.type, torch.bfloat16, enabled=half):
-        accuracy = task.get().grade(Path(space, path), batch)
-        if not any(path.ratios):
-            return Evaluation(accuracy, accuracy, 0.0)
         fake = FakePruning()
-        pruned = task.get().grade(Path(space, path, fake), batch)
+        if any(path.ratios):
+            accuracy = task.get().grade(Path(space, path), batch)
+            pruned = task.get().grade(Path(space, path, fake), batch)
+        else:  # one pass is both, and what its operations cost still counts
+            accuracy = pruned = task.get().grade(Path(space, path, fake), batch)
     return Evaluation(accuracy, pruned, cost.get().ratio(path, fake.kept))
 
 

@@ -18,6 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import nn
 
+from compress import distributed
 from compress.enas.controller import Samples
 from compress.enas.reinforce import Reinforce
 from compress.enas.reward import Evaluation, mean
@@ -150,7 +151,7 @@ def search(
             f"gap {_mean(row.gap for row in recent):.4f} "
             f"ratio {_mean(row.ratio for row in recent):.2f}"
         )
-        if epoch + 1 < epochs:
+        if epoch + 1 < epochs and distributed.first():
             _save(checkpoint, space, generator, sampler, learner, rows, losses)
     finalists = _finalists(trials, step.finalists)
     every = space.evaluate(

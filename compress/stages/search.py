@@ -9,6 +9,7 @@ import torch
 from pydantic import JsonValue
 from torch import Tensor, nn
 
+from compress import distributed
 from compress.enas import latency
 from compress.enas.controller import Controller, Uniform
 from compress.enas.cost import Cost, Geometry, Relative, Sum, macs
@@ -62,7 +63,8 @@ def run(context: Context, net: nn.Module, step: Search) -> Outcome:
     torch.manual_seed(context.seed)  # the child's first weights are not the search's business
     net.settle(found.best)
     text = found.best.model_dump_json(indent=1)
-    files.write_bytes(context.checkpoint.parent / ARCHITECTURE, text.encode())
+    if distributed.first():
+        files.write_bytes(context.checkpoint.parent / ARCHITECTURE, text.encode())
     score = found.evaluation
     print(
         f"search: best of {found.evaluations} evaluations: reward "

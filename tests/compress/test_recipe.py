@@ -80,6 +80,8 @@ def _with_steps(text: str, *steps: str) -> str:
         ((PRUNE, QAT), 'qat trains for scheme = "static-int8"'),
         ((SPARSE, FINETUNE, CODEBOOK), "neither codebook nor lowrank may follow sparse"),
         ((SPARSE, LOWRANK), "neither codebook nor lowrank may follow sparse"),
+        (('kind = "extract"', FINETUNE, PRUNE), "prune cannot follow extract"),
+        (('kind = "extract"', 'kind = "extract"'), "extract cannot follow extract"),
     ],
 )
 def test_steps_that_undo_an_earlier_one_are_refused(

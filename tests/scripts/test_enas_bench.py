@@ -93,3 +93,9 @@ def test_an_unknown_arm_is_refused(tmp_path: Path) -> None:
         run(tmp_path, tmp_path, arms="beta", seeds="0", recipe=enas_bench.RECIPE)
     with pytest.raises(BadInputError, match="no finished run yet"):
         write(tmp_path)
+
+
+@pytest.mark.parametrize("seeds", ["a", "", "-1", "0,,1"])
+def test_seeds_are_numbers(seeds: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="expected numbers"):
+        enas_bench.run(tmp_path, tmp_path / "out", "both", seeds)

@@ -9,8 +9,9 @@ from rich.console import Console
 
 from compress import pipeline, recipe
 from compress.enas.controller import Controller
-from compress.enas.cost import Sum
+from compress.enas.cost import Geometry, Relative, Sum, macs
 from compress.enas.extract import channels
+from compress.enas.fake import FakePruning
 from compress.enas.micro import Micro, rate
 from compress.enas.search import Candidate, search
 from compress.export import export
@@ -133,6 +134,39 @@ def test_evaluations_do_not_depend_on_each_other(root: Path, tmp_path: Path) -> 
     together = space.evaluate(candidates)
     assert together == [space.evaluate([one])[0] for one in reversed(candidates)][::-1]
     assert len({one.ratio for one in together}) > 1
+
+
+def test_an_unpruned_candidate_is_paid_for_cheap_operations(root: Path, tmp_path: Path) -> None:
+    loaded, task = _task(root, children.write_recipe(tmp_path / "tiny.toml"))
+    assert loaded.search is not None
+    torch.manual_seed(0)
+    net = task.build()
+    assert isinstance(net, Enas)
+    geometry = Geometry.of(net, task.example().shape[-1])
+    cost = Relative.of(geometry, macs)
+    space = Micro(task, net, loaded.search, cost, InProcess(), 0)
+    path = children.drawn(0, 2, (0.0,))
+    assert not any(path.ratios)
+    (found,) = space.evaluate([Candidate(path, 0)])
+    assert found.accuracy == found.pruned
+    assert found.ratio == pytest.approx(cost.ratio(path, geometry.whole())) and found.ratio > 0
+
+
+def test_what_is_faked_away_is_judged(root: Path, tmp_path: Path) -> None:
+    loaded, task = _task(root, children.write_recipe(tmp_path / "tiny.toml"))
+    assert loaded.search is not None
+    torch.manual_seed(0)
+    net = task.build()
+    assert isinstance(net, Enas)
+    space = Micro(task, net, loaded.search, Sum(), InProcess(), 0)
+    candidates = [Candidate(children.drawn(n, 2, (0.8,)), n) for n in range(6)]
+    found = space.evaluate(candidates)
+    for candidate, one in zip(candidates, found, strict=True):
+        batch = task.minibatch(candidate.minibatch, loaded.search.batch)
+        with torch.no_grad():
+            logits = net.eval()(batch[0], candidate.choice, FakePruning())
+        assert one.pruned == pytest.approx(float((logits.argmax(1) == batch[1]).float().mean()))
+    assert any(one.pruned != one.accuracy for one in found)
 
 
 def test_the_learning_rate_restarts() -> None:
