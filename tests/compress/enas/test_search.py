@@ -123,13 +123,18 @@ class Stopping(Micro):
         return super().train(epoch, draw)  # type: ignore[arg-type]
 
 
-def test_evaluations_do_not_depend_on_each_other(root: Path, tmp_path: Path) -> None:
+def _space(root: Path, tmp_path: Path) -> Micro:
+    """The tiny recipe's, with fresh weights."""
     loaded, task = _task(root, children.write_recipe(tmp_path / "tiny.toml"))
     assert loaded.search is not None
     torch.manual_seed(0)
     net = task.build()
     assert isinstance(net, Enas)
-    space = Micro(task, net, loaded.search, Sum(), InProcess(), 0)
+    return Micro(task, net, loaded.search, Sum(), InProcess(), 0)
+
+
+def test_evaluations_do_not_depend_on_each_other(root: Path, tmp_path: Path) -> None:
+    space = _space(root, tmp_path)
     candidates = [Candidate(children.drawn(n, 2, (0.0, 0.5)), n) for n in range(4)]
     together = space.evaluate(candidates)
     assert together == [space.evaluate([one])[0] for one in reversed(candidates)][::-1]
@@ -137,14 +142,10 @@ def test_evaluations_do_not_depend_on_each_other(root: Path, tmp_path: Path) -> 
 
 
 def test_an_unpruned_candidate_is_paid_for_cheap_operations(root: Path, tmp_path: Path) -> None:
-    loaded, task = _task(root, children.write_recipe(tmp_path / "tiny.toml"))
-    assert loaded.search is not None
-    torch.manual_seed(0)
-    net = task.build()
-    assert isinstance(net, Enas)
-    geometry = Geometry.of(net, task.example().shape[-1])
+    plain = _space(root, tmp_path)
+    geometry = Geometry.of(plain.net, plain.task.minibatch(0, 1)[0].shape[-1])
     cost = Relative.of(geometry, macs)
-    space = Micro(task, net, loaded.search, cost, InProcess(), 0)
+    space = Micro(plain.task, plain.net, plain.step, cost, InProcess(), 0)
     path = children.drawn(0, 2, (0.0,))
     assert not any(path.ratios)
     (found,) = space.evaluate([Candidate(path, 0)])
@@ -153,18 +154,13 @@ def test_an_unpruned_candidate_is_paid_for_cheap_operations(root: Path, tmp_path
 
 
 def test_what_is_faked_away_is_judged(root: Path, tmp_path: Path) -> None:
-    loaded, task = _task(root, children.write_recipe(tmp_path / "tiny.toml"))
-    assert loaded.search is not None
-    torch.manual_seed(0)
-    net = task.build()
-    assert isinstance(net, Enas)
-    space = Micro(task, net, loaded.search, Sum(), InProcess(), 0)
+    space = _space(root, tmp_path)
     candidates = [Candidate(children.drawn(n, 2, (0.8,)), n) for n in range(6)]
     found = space.evaluate(candidates)
     for candidate, one in zip(candidates, found, strict=True):
-        batch = task.minibatch(candidate.minibatch, loaded.search.batch)
+        batch = space.task.minibatch(candidate.minibatch, space.step.batch)
         with torch.no_grad():
-            logits = net.eval()(batch[0], candidate.choice, FakePruning())
+            logits = space.net.eval()(batch[0], candidate.choice, FakePruning())
         assert one.pruned == pytest.approx(float((logits.argmax(1) == batch[1]).float().mean()))
     assert any(one.pruned != one.accuracy for one in found)
 
