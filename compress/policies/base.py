@@ -67,6 +67,8 @@ class Problem:
             FieldwrenError: even the cheapest is over the budget.
         """
         low, high = 0.0, 1.0
+        if self.cost(family(low)) <= self.budget:
+            return family(low)  # by measured prices a smaller network may seem dearer
         best = family(high)
         least = most = self.cost(best)
         if least > self.budget:

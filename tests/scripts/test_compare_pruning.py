@@ -131,7 +131,7 @@ def test_a_control_removes_as_much_as_the_method_that_it_matches(
     ("old", "new", "message"),
     [
         ('"l1"', '"l7"', "uniform L1: steps: .*criterion"),
-        ("[0.5]", "[1.5]", "uniform L1: steps: .*macs"),
+        ("[0.5]", "[1.5]", r"not a study: budgets\.0: "),
         (
             '"prune", criterion = "l1", round_to = 1',
             '"finetune", lr = 0.1, epochs = 1',
