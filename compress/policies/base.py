@@ -67,9 +67,9 @@ class Problem:
             FieldwrenError: even the cheapest is over the budget.
         """
         low, high = 0.0, 1.0
-        if self.cost(family(low)) <= self.budget:
-            return family(low)  # by measured prices a smaller network may seem dearer
-        best = family(high)
+        whole, best = family(low), family(high)
+        if self.cost(whole) <= self.budget:
+            return whole  # by measured prices a smaller network may seem dearer
         least = most = self.cost(best)
         if least > self.budget:
             raise self.out_of_reach(least)

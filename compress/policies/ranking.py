@@ -11,8 +11,7 @@ from compress.policies.base import Allocation, Problem
 def cut(problem: Problem, ranks: Sequence[Tensor]) -> Allocation:
     """Keep the channels of highest rank; `ranks` are every group's, in the order of its scores.
 
-    Equal ranks are those of ReLU'd maps' HRank or of norms that are not trained yet. Infinite ranks
-    stay.
+    Infinite ranks stay. Equal ones are common: HRank's, and those of norms not trained yet.
 
     Raises:
         FieldwrenError: the budget is out of reach.

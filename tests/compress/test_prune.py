@@ -140,20 +140,25 @@ def test_random_scores_depend_on_the_seed_and_the_layer_only() -> None:
     assert scores(1)[0][:5] != scores(1)[1][:5]
 
 
-@pytest.mark.parametrize("criterion", CRITERIA)
-def test_criteria_serve_torch_pruning(criterion: str) -> None:
-    net = graphs.make("residual")
-    before = count.parameters(net)
+def _pruner(net: nn.Module, criterion: str) -> tp.pruner.BasePruner:
+    """torch_pruning's own, with one of our criteria."""
     importance = partial(
         CRITERIA[criterion], statistics=Statistics(0, Calibration(net, _loss, _batches()))
     )
-    pruner = tp.pruner.BasePruner(
+    return tp.pruner.BasePruner(
         net,
         _input(),
         importance=importance,
         pruning_ratio=0.5,
         ignored_layers=[net.get_submodule("classifier")],
     )
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_criteria_serve_torch_pruning(criterion: str) -> None:
+    net = graphs.make("residual")
+    before = count.parameters(net)
+    pruner = _pruner(net, criterion)
     pruner.step()
     assert count.parameters(net) < 0.4 * before
 
@@ -164,16 +169,7 @@ def test_portions_that_torch_pruning_mixes_up_are_refused_until_they_are_in_orde
 ) -> None:
     torch.manual_seed(0)
     net = small.shaken(small.SMALL["split by sizes"](16))
-    importance = partial(
-        CRITERIA[criterion], statistics=Statistics(0, Calibration(net, _loss, _batches()))
-    )
-    pruner = tp.pruner.BasePruner(
-        net,
-        _input(),
-        importance=importance,
-        pruning_ratio=0.5,
-        ignored_layers=[net.get_submodule("classifier")],
-    )
+    pruner = _pruner(net, criterion)
     with pytest.raises(FieldwrenError, match=r"^body\.small\.conv: .*patterns\.checked"):
         pruner.step()
     patterns.checked(pruner.DG)
