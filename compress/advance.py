@@ -7,18 +7,18 @@ from torch import Tensor, nn
 
 from compress import count, store
 from compress.stages import STAGES, Context
-from compress.steps import Change, Schedule, Search
+from compress.steps import Change, Resize, Schedule, Search
 from compress.task import Task
 from compress.workers import HERE, Workers
 from device.manifest import Frozen
 
 
-def kind(step: Search | Schedule | Change) -> str:
+def kind(step: Search | Schedule | Change | Resize) -> str:
     """Of a recipe's step; the baseline's table is a schedule and nothing else."""
     return str(getattr(step, "kind", "baseline"))
 
 
-def key(step: Search | Schedule | Change, parent: str) -> str:
+def key(step: Search | Schedule | Change | Resize, parent: str) -> str:
     """Of the stage that a step is. Settings left at their defaults do not count, so that an option
     added later does not throw finished stages away; a default that changes raises store.FORMAT."""
     return store.key(kind(step), step.model_dump(exclude_defaults=True), parent)
@@ -34,7 +34,7 @@ def advance(
     place: store.Place,
     task: Task,
     net: nn.Module,
-    step: Search | Schedule | Change,
+    step: Search | Schedule | Change | Resize,
     *,
     seed: int,
     example: Tensor,

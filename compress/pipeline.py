@@ -21,6 +21,7 @@ from torch import nn
 from compress import advance, diff, report, store
 from compress.pack import Packed, pack
 from compress.recipe import Recipe
+from compress.stages import resize
 from compress.steps import Quantize
 from compress.task import Task
 from compress.workers import HERE, Workers
@@ -33,13 +34,17 @@ FLOAT = Quantize(kind="quantize", scheme="fp32")
 
 @dataclass(frozen=True)
 class Trained:
-    """Where the stages that change the network ended, and the last one's key."""
+    """Where the stages that change the network ended, and the last one's key.
+
+    `task` is the recipe's as the result sees it: with a resize on the way, another size.
+    """
 
     baseline: nn.Module
     baseline_key: str
     result: nn.Module
     result_key: str
     records: tuple[store.Record, ...]
+    task: Task
 
 
 class Deployed(Frozen):
@@ -85,7 +90,7 @@ def run(
         baseline=base,
         result=result,
         torch_baseline=task.evaluate(trained.baseline, split),
-        torch_result=task.evaluate(trained.result, split),
+        torch_result=trained.task.evaluate(trained.result, split),
         changes=diff.modules(trained.baseline, trained.result),
     )
     write_plans_and_epochs(trained.records, out)
@@ -117,6 +122,8 @@ def train(
     first = () if recipe.search is None else (recipe.search,)
     for index, step in enumerate((*first, recipe.baseline, *changes)):
         key = advance.key(step, key)
+        if (viewed := resize.view(task, step)) is not task:
+            task, example = viewed, viewed.example()
         place = store.Place(out / "stages" / f"{index:02d}-{advance.kind(step)}", key)
         record = advance.advance(
             place,
@@ -133,7 +140,7 @@ def train(
         if step is recipe.baseline:
             teacher, baseline_key = copy.deepcopy(net).eval(), key
     assert teacher is not None
-    return Trained(teacher, baseline_key, net.eval(), key, tuple(records))
+    return Trained(teacher, baseline_key, net.eval(), key, tuple(records), task)
 
 
 def deploy(
@@ -167,7 +174,7 @@ def deploy(
         pass  # not made yet, moved or damaged: make it
     console.print(f"bundle {name}: converting, scoring, timing")
     packed = pack(
-        task,
+        trained.task if baseline else task,
         net,
         recipe,
         seed,

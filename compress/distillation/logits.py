@@ -33,6 +33,16 @@ def loss(
     return ((1 - share) * hard + share * soft).mean()
 
 
+def matching(logits: Tensor, answers: Tensor, *, temperature: float) -> Tensor:
+    """The teacher's part alone, T²·KL, for pictures no label fits: mean over the batch.
+
+    Mixtures of two pictures are such (L. Beyer et al., "Knowledge Distillation: A Good Teacher Is
+    Patient and Consistent", CVPR 2022: answers to mixed views, long training, and no labels).
+    """
+    known, T = torch.isfinite(answers[0]), temperature
+    return T * T * divergence(logits[:, known] / T, answers[:, known] / T).mean()
+
+
 def divergence(logits: Tensor, answers: Tensor) -> Tensor:
     """KL( softmax(answers) ‖ softmax(logits) ) of each example [batch]."""
     student, teacher = F.log_softmax(logits, 1), F.log_softmax(answers, 1)

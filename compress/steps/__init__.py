@@ -1,7 +1,7 @@
 """The tables of a recipe's steps, by kind; each file is one.
 
-A step that changes the network has a stage of the same kind (compress/stages); quantize, always
-last, is about the deployed file.
+A step that changes the network has a stage of the same kind (compress/stages); resize changes what
+it sees; quantize, always last, is about the deployed file.
 """
 
 from typing import Annotated
@@ -21,6 +21,7 @@ from compress.steps.netadapt import NetAdapt
 from compress.steps.prune import Prune
 from compress.steps.qat import Qat
 from compress.steps.quantize import Quantize
+from compress.steps.resize import Resize
 from compress.steps.rnn_columns import RnnColumns
 from compress.steps.rnn_gates import RnnGates
 from compress.steps.rnn_svd import RnnSvd
@@ -44,7 +45,7 @@ Change = (
     | Qat
     | Recurrent
 )
-Step = Annotated[Change | Quantize, Field(discriminator="kind")]
+Step = Annotated[Change | Resize | Quantize, Field(discriminator="kind")]
 
 __all__ = [
     "Budget",
@@ -62,6 +63,7 @@ __all__ = [
     "Prune",
     "Qat",
     "Quantize",
+    "Resize",
     "RnnColumns",
     "RnnGates",
     "RnnSvd",

@@ -6,6 +6,7 @@ training at a lower resolution undoes that (H. Touvron et al., "Fixing the train
 discrepancy", NeurIPS 2019) at a fraction of the time.
 """
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationError
 from torch import Tensor, nn
 
 from compress import calibration, cifar, images
@@ -23,6 +24,7 @@ from compress.distillation import logits as distillation
 from compress.networks import Network
 from compress.task import Batch, Deployed, Quality
 from compress.tasks import locate
+from device.errors import BadInputError, first_problem
 from device.manifest import Data, Frozen, ImageInput
 from models.efficientnet_lite import MEAN, STD
 
@@ -58,6 +60,9 @@ class LossTable(Frozen):
     smoothing: float = Field(0.1, ge=0, lt=1)
     distil: float = Field(0.7, ge=0, le=1, description="weight of the teacher's answers")
     temperature: float = Field(2.0, gt=0)
+    mixup: float = Field(
+        0.0, ge=0, le=1, description="share of the batches that a teacher answers mixed"
+    )
 
 
 class Settings(Frozen):
@@ -89,6 +94,7 @@ class Birds:
         self, settings: Settings, train: list[Path], test: dict[str, Path], seed: int
     ) -> None:
         self.settings, model = settings, settings.model
+        self.teacher_size = model.train_size
         self.labels = images.class_names(train)
         largest = 2 * max(model.size, model.train_size)
         photos = images.read(train, self.labels, largest)
@@ -120,21 +126,35 @@ class Birds:
         generator = np.random.default_rng((seed, epoch))
         order = generator.permutation(len(self.train))
         side, batch = self.settings.model.train_size, self.settings.data.batch
+        full = max(side, self.teacher_size)
         for step in range(self.steps()):
             chosen = order[step * batch : (step + 1) * batch]
             views = [
-                view(self.train.images[i], side, self.settings.augment, generator) for i in chosen
+                view(self.train.images[i], full, self.settings.augment, generator) for i in chosen
             ]
-            yield _normalised(views), torch.from_numpy(self.train.labels[chosen])
+            pixels, labels = _normalised(views, side), torch.from_numpy(self.train.labels[chosen])
+            if side == self.teacher_size:
+                yield pixels, labels
+            else:
+                yield pixels, labels, _normalised(views, self.teacher_size)
 
     def loss(self, net: nn.Module, batch: Batch, teacher: nn.Module | None) -> Tensor:
-        pixels, labels = batch
-        logits = net(pixels)
+        """The teacher of a resized task sees the same views in the size it was trained with."""
+        pixels, labels, *other = batch
         table = self.settings.loss
         if teacher is None:
-            return F.cross_entropy(logits, labels, label_smoothing=table.smoothing)
+            return F.cross_entropy(net(pixels), labels, label_smoothing=table.smoothing)
+        shown = other[0] if other else pixels
+        if table.mixup and float(torch.rand(())) < table.mixup:
+            share = torch.rand(len(labels), 1, 1, 1, device=pixels.device)
+            with torch.no_grad():
+                answers = teacher(_mixed(shown, share))
+            return distillation.matching(
+                net(_mixed(pixels, share)), answers, temperature=table.temperature
+            )
+        logits = net(pixels)
         with torch.no_grad():
-            answers = teacher(pixels)
+            answers = teacher(shown)
         return distillation.loss(
             logits,
             labels,
@@ -143,6 +163,23 @@ class Birds:
             temperature=table.temperature,
             smoothing=table.smoothing,
         )
+
+    def resized(self, size: int, train_size: int) -> "Birds":
+        """The same photos in another size (compress/stages/resize.py); nothing is read again.
+
+        Raises:
+            BadInputError: a size that the network cannot have.
+        """
+        table = self.settings.model
+        try:
+            model = type(table).model_validate(
+                {**table.model_dump(), "size": size, "train_size": train_size}
+            )
+        except ValidationError as error:
+            raise BadInputError(f"resize: {first_problem(error)}") from error
+        other = copy.copy(self)
+        other.settings = self.settings.model_copy(update={"model": model})
+        return other
 
     def evaluate(self, net: nn.Module, split: str) -> Quality:
         parts = self._parts(split)
@@ -273,8 +310,15 @@ def _mosaics(size: int) -> Iterator[NDArray[np.float32]]:
         yield _normalised([picture]).permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def _normalised(views: list[images.Image]) -> Tensor:
-    """[batch, 3, H, W], channels last in memory."""
+def _mixed(pixels: Tensor, share: Tensor) -> Tensor:
+    """Each picture with its mirror partner in the batch; share [batch, 1, 1, 1] is its own."""
+    return share * pixels + (1 - share) * pixels.flip(0)
+
+
+def _normalised(views: list[images.Image], side: int | None = None) -> Tensor:
+    """[batch, 3, H, W], channels last in memory; made square with `side` if that is given."""
+    if side is not None:
+        views = [images.resize(one, side, side) for one in views]
     pixels = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
     return (pixels.float() - MEAN) / STD
 
