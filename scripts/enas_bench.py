@@ -8,38 +8,39 @@ Every arm × seed is a run of the recipe (cifar10-enas-small) with one thing cha
     both      controller, cells and ratios: the method           beta0    the same with β = 0
     random    cells and ratios by chance                         macs     Ratio in MACs
     ratios    ratios alone, over the cells that `both` found     latency  Ratio in milliseconds
-    cells-l1  cells alone, then uniform L1 to the share of MACs that `both` kept of its child
+    cells-l1  cells alone, then uniform L1 to the MACs that `both` ended with
+    scratch   no search: what `both` ended with, from fresh weights, for as many epochs in all
 
 so searches have the same number of evaluations and every network the same training. Stages that
 are finished are not done again, epochs neither: stop and start as you like; several processes
-may share the work by --arms and --seeds (`ratios` and `cells-l1` need the seed's `both`). Scores
+may share the work by --arms and --seeds (the last three need the seed's `both`). Scores
 are of the last epoch; choices are made on validation, test is read once, at the end of a run.
 OUT/ARM-seedN/result.json holds a run, OUT/table.md, curves.svg and pareto.svg all of them.
 """
 
 import sys
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Annotated
 
+import torch
 import typer
 from pydantic import JsonValue
 from rich.console import Console
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
-from compress import pipeline, plots, tasks
-from compress.figures import Figure, Series
+from compress import advance, pipeline, store, tasks
 from compress.networks import EnasTable
 from compress.recipe import Recipe, find, load
-from compress.steps import Extract, Prune, Search
+from compress.steps import Extract, Prune, Schedule, Search
 from compress.store import Record
 from compress.task import Task
 from compress.tasks.birds import Settings
 from device import errors, files
-from device.manifest import Frozen
 from models.enas import Architecture
+from scripts import enas_table
 
 RECIPE = "cifar10-enas-small"
 SEARCHES: dict[str, dict[str, JsonValue]] = {
@@ -51,45 +52,27 @@ SEARCHES: dict[str, dict[str, JsonValue]] = {
     "cells-l1": {"decide": "cells"},
     "ratios": {"decide": "ratios"},
 }
-DEFAULT = "both,random,beta0,cells-l1,ratios"
-CURVES = ("search: reward", "search: Ratio", "search: Gap", "search: accuracy of one minibatch")
-COLUMNS = (
-    "arm",
-    "child, M MACs",
-    "child, validation",
-    "result, M MACs",
-    "kept",
-    "result, validation",
-    "result, test",
-    "gap of the search, points",
-    "evaluations",
-    "seeds",
-)
+SCRATCH = "scratch"
+ARMS = (*SEARCHES, SCRATCH)
+DEFAULT = "both,random,beta0,cells-l1,ratios,scratch"
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 Out = Annotated[Path, typer.Option(help="results")]
 
 
-class Result(Frozen):
-    """One arm with one seed."""
+@dataclass(frozen=True)
+class Ended:
+    """The network of an arm, its stages (a search's first), and the last one's key."""
 
-    arm: str
-    seed: int
-    child_macs: int
-    child: float  # top-1 of the unpruned child, validation, percent
-    macs: int
-    parameters: int
-    validation: float
-    test: float
-    gap: float  # PruneAcc − TrainAcc of the search's choice, points
-    evaluations: int
-    curves: tuple[Figure, ...]
+    net: nn.Module
+    key: str
+    records: tuple[Record, ...]
 
 
 @cli.command()
 def run(
     data: Annotated[Path, typer.Option(help="folder that holds cifar10/")],
     out: Out,
-    arms: Annotated[str, typer.Option(help=", ".join(SEARCHES))] = DEFAULT,
+    arms: Annotated[str, typer.Option(help=", ".join(ARMS))] = DEFAULT,
     seeds: Annotated[str, typer.Option()] = "0,1,2",
     recipe: Annotated[
         str, typer.Option(help="a recipe with [search] and an extract step")
@@ -97,18 +80,17 @@ def run(
 ) -> None:
     """Do, or go on with, some arms; the table is written after each."""
     wanted = arms.split(",")
-    unknown = [arm for arm in wanted if arm not in SEARCHES]
+    unknown = [arm for arm in wanted if arm not in ARMS]
     if unknown:
-        raise errors.BadInputError(f"no arm {unknown[0]!r}; there are {', '.join(SEARCHES)}")
+        raise errors.BadInputError(f"no arm {unknown[0]!r}; there are {', '.join(ARMS)}")
     base = load(recipe)
     for seed in _seeds(seeds):
         task = tasks.plugin(base.task, find(recipe)).make(base.settings, (data,), seed)
         for arm in wanted:
-            path = _folder(out, arm, seed) / "result.json"
-            if not path.is_file():
-                made = _run(base, task, data, out, arm, seed)
-                files.write_bytes(path, made.model_dump_json(indent=1).encode())
-            write(out)
+            made = _run(base, task, data, out, arm, seed)
+            path = _folder(out, arm, seed) / enas_table.FILE
+            files.write_bytes(path, made.model_dump_json(indent=1).encode())
+            enas_table.write(out, ARMS)
 
 
 def _seeds(text: str) -> list[int]:
@@ -120,18 +102,32 @@ def _seeds(text: str) -> list[int]:
 @cli.command()
 def table(out: Out) -> None:
     """Write table and figures of what is finished, and print the table."""
-    print(write(out))
+    print(enas_table.write(out, ARMS))
 
 
-def _run(base: Recipe, task: Task, data: Path, out: Path, arm: str, seed: int) -> Result:
+def _run(base: Recipe, task: Task, data: Path, out: Path, arm: str, seed: int) -> enas_table.Result:
+    """The arm's result; what is finished for the same key is not scored again."""
     changed, folder = _variant(base, out, arm, seed), _folder(out, arm, seed)
     if changed.settings != base.settings:  # the network is given: a task of its own
         task = tasks.plugin(base.task, find(RECIPE)).make(changed.settings, (data,), seed)
-    trained = pipeline.train(changed, task, folder, seed, Console(soft_wrap=True))
-    found, child, last = trained.records[0], trained.records[1], trained.records[-1]
+    if arm == SCRATCH:
+        ended = _scratch(changed, task, out, seed)
+    else:
+        if arm == "cells-l1":
+            changed = _cut(changed, _walk(_unchanged(changed), task, folder, seed), out, seed)
+        ended = _walk(changed, task, folder, seed)
+    try:
+        known = enas_table.read(folder / enas_table.FILE)
+        if known.key == ended.key:
+            return known
+    except errors.BadInputError:
+        pass  # not there yet, or of an older form
+    found, child, last = ended.records[0], ended.records[1], ended.records[-1]
     assert isinstance(found.structure, dict)
     told = {name: float(str(found.structure[name])) for name in ("accuracy", "pruned")}
-    return Result(
+    searched = arm != SCRATCH
+    return enas_table.Result(
+        key=ended.key,
         arm=arm,
         seed=seed,
         child_macs=child.macs,
@@ -139,11 +135,57 @@ def _run(base: Recipe, task: Task, data: Path, out: Path, arm: str, seed: int) -
         macs=last.macs,
         parameters=last.parameters,
         validation=_score(last),
-        test=task.evaluate(trained.result, task.final_split()).value,
-        gap=100 * (told["pruned"] - told["accuracy"]),
-        evaluations=int(str(found.structure["evaluations"])),
-        curves=tuple(figure for figure in found.figures if figure.title in CURVES),
+        test=task.evaluate(ended.net, task.final_split()).value,
+        gap=100 * (told["pruned"] - told["accuracy"]) if searched else None,
+        evaluations=int(str(found.structure["evaluations"])) if searched else 0,
+        curves=tuple(f for f in found.figures if searched and f.title in enas_table.CURVES),
     )
+
+
+def _walk(recipe: Recipe, task: Task, folder: Path, seed: int) -> Ended:
+    trained = pipeline.train(recipe, task, folder, seed, Console(soft_wrap=True))
+    return Ended(trained.result, trained.result_key, trained.records)
+
+
+def _unchanged(recipe: Recipe) -> Recipe:
+    """The search and its child, nothing done to it."""
+    return recipe.model_copy(update={"steps": ()})
+
+
+def _cut(recipe: Recipe, child: Ended, out: Path, seed: int) -> Recipe:
+    """Uniform L1 in place of the extraction, to the multiply-accumulates that `both` ended with;
+    a child that has no more is left whole."""
+    both = enas_table.read(_folder(out, "both", seed) / enas_table.FILE)
+    share = both.macs / child.records[-1].macs
+    cut = Prune(kind="prune", criterion="l1", scope="uniform", macs=min(share, 0.99), round_to=1)
+    instead = (cut,) if share < 1 else ()
+    steps = [instead if isinstance(step, Extract) else (step,) for step in recipe.steps]
+    return recipe.model_copy(update={"steps": tuple(one for part in steps for one in part)})
+
+
+def _scratch(recipe: Recipe, task: Task, out: Path, seed: int) -> Ended:
+    """The network that `both` ended with, trained from fresh weights."""
+    enas_table.read(_folder(out, "both", seed) / enas_table.FILE)  # or it would be searched now
+    both = _walk(recipe, task, _folder(out, "both", seed), seed)
+    torch.manual_seed(seed)
+    for layer in both.net.modules():
+        if callable(reset := getattr(layer, "reset_parameters", None)):
+            reset()
+    tuned = [step.epochs for step in recipe.steps if isinstance(step, Schedule)]
+    epochs = recipe.baseline.epochs + sum(tuned)
+    whole = recipe.baseline.model_copy(update={"epochs": epochs})
+    key = store.key(SCRATCH, both.key, whole.model_dump())
+    record = advance.advance(
+        store.Place(_folder(out, SCRATCH, seed) / "stages" / "00-baseline", key),
+        task,
+        both.net,
+        whole,
+        seed=seed,
+        example=task.example(),
+        teacher=None,
+        say=print,
+    )
+    return Ended(both.net, key, (*both.records[:2], record))
 
 
 def _variant(base: Recipe, out: Path, arm: str, seed: int) -> Recipe:
@@ -154,7 +196,7 @@ def _variant(base: Recipe, out: Path, arm: str, seed: int) -> Recipe:
     """
     if base.search is None or not isinstance(base.settings, Settings):
         raise errors.BadInputError(f"{base.name}: has no [search] of image classifiers")
-    search = Search.model_validate({**base.search.model_dump(), **SEARCHES[arm]})
+    search = Search.model_validate({**base.search.model_dump(), **SEARCHES.get(arm, {})})
     changes: dict[str, object] = {"search": search}
     if arm == "ratios":
         model = base.settings.model
@@ -162,102 +204,13 @@ def _variant(base: Recipe, out: Path, arm: str, seed: int) -> Recipe:
         cells = _architecture(out, seed).unpruned()
         model = model.model_copy(update={"architecture": cells})
         changes["settings"] = base.settings.model_copy(update={"model": model})
-    if arm == "cells-l1":
-        both = _result(_folder(out, "both", seed) / "result.json")
-        cut = Prune(
-            kind="prune",
-            criterion="l1",
-            scope="uniform",
-            macs=both.macs / both.child_macs,
-            round_to=1,
-        )
-        changes["steps"] = tuple(cut if isinstance(s, Extract) else s for s in base.steps)
     return base.model_copy(update=changes)
-
-
-def write(out: Path) -> str:
-    """table.md, pareto.svg and curves.svg of the finished runs; returns the table."""
-    results = [_result(path) for path in sorted(out.glob("*-seed*/result.json"))]
-    if not results:
-        raise errors.BadInputError(f"{out}: no finished run yet")
-    arms = [arm for arm in SEARCHES if any(one.arm == arm for one in results)]
-    groups = {arm: [one for one in results if one.arm == arm] for arm in arms}
-    lines = [COLUMNS, ("---",) * len(COLUMNS)] + [_line(arm, groups[arm]) for arm in arms]
-    text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    files.write_bytes(out / "table.md", text.encode())
-    points = [_points(arm, groups[arm]) for arm in arms]
-    children = Series(
-        name="unpruned children",
-        x=tuple(one.child_macs / 1e6 for one in results),
-        y=tuple(one.child for one in results),
-    )
-    pareto = Figure(
-        title="searched and pruned networks, every seed",
-        x="M multiply-accumulates",
-        y="top-1, validation, %",
-        series=(*points, children),
-        kind="marks",
-    )
-    files.write_bytes(out / "pareto.svg", plots.figures([pareto]).encode())
-    curves = [
-        Figure(
-            title=title,
-            x="evaluations",
-            y=next(f.y for f in results[0].curves if f.title == title),
-            series=tuple(_curve(arm, groups[arm], title) for arm in arms),
-        )
-        for title in CURVES
-    ]
-    files.write_bytes(out / "curves.svg", plots.figures(curves).encode())
-    return text
-
-
-def _line(arm: str, runs: Sequence[Result]) -> tuple[str, ...]:
-    return (
-        arm,
-        _mean([one.child_macs / 1e6 for one in runs]),
-        _mean([one.child for one in runs]),
-        _mean([one.macs / 1e6 for one in runs]),
-        f"{fmean(one.macs / one.child_macs for one in runs):.0%}",
-        _mean([one.validation for one in runs]),
-        _mean([one.test for one in runs]),
-        _mean([one.gap for one in runs]),
-        str(runs[0].evaluations),
-        str(len(runs)),
-    )
-
-
-def _mean(values: Sequence[float]) -> str:
-    spread = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{fmean(values):.2f}{spread}"
-
-
-def _points(arm: str, runs: Sequence[Result]) -> Series:
-    return Series(
-        name=arm,
-        x=tuple(one.macs / 1e6 for one in runs),
-        y=tuple(one.validation for one in runs),
-    )
-
-
-def _curve(arm: str, runs: Sequence[Result], title: str) -> Series:
-    """Mean over the seeds of a figure's first curve."""
-    curves = [next(f for f in one.curves if f.title == title).series[0] for one in runs]
-    y = tuple(fmean(values) for values in zip(*(curve.y for curve in curves), strict=True))
-    return Series(name=arm, x=curves[0].x, y=y)
 
 
 def _architecture(out: Path, seed: int) -> Architecture:
     path = _folder(out, "both", seed) / "stages" / "00-enas" / "architecture.json"
     try:
         return Architecture.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise errors.BadInputError(f"{path}: not there: run the arm `both` first") from error
-
-
-def _result(path: Path) -> Result:
-    try:
-        return Result.model_validate_json(path.read_bytes())
     except OSError as error:
         raise errors.BadInputError(f"{path}: not there: run the arm `both` first") from error
 

@@ -6,10 +6,12 @@ import pytest
 
 from compress.figures import Figure, Series
 from compress.recipe import load
-from compress.steps import Prune
 from device.errors import BadInputError
 from scripts import enas_bench
-from scripts.enas_bench import CURVES, Result, run, write
+from scripts.enas_bench import ARMS, run
+from scripts.enas_table import CURVES, Result, read, write
+from tests.compress import shapes
+from tests.compress.enas import children
 
 
 def _store(out: Path, arm: str, seed: int, *, macs: int, validation: float) -> None:
@@ -23,6 +25,7 @@ def _store(out: Path, arm: str, seed: int, *, macs: int, validation: float) -> N
         for title in CURVES
     )
     made = Result(
+        key="",
         arm=arm,
         seed=seed,
         child_macs=10_000_000,
@@ -44,7 +47,7 @@ def test_every_arm_is_a_line_of_means_over_seeds(tmp_path: Path) -> None:
     _store(tmp_path, "random", 0, macs=5_000_000, validation=70.0)
     _store(tmp_path, "both", 0, macs=4_000_000, validation=78.0)
     _store(tmp_path, "both", 1, macs=6_000_000, validation=80.0)
-    lines = write(tmp_path).splitlines()
+    lines = write(tmp_path, ARMS).splitlines()
     assert len(lines) == 4
     assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == [
         "both",
@@ -64,16 +67,45 @@ def test_every_arm_is_a_line_of_means_over_seeds(tmp_path: Path) -> None:
     assert "random" in (tmp_path / "pareto.svg").read_text()
 
 
-def test_uniform_l1_prunes_to_the_share_that_the_search_kept(tmp_path: Path) -> None:
-    base = load(enas_bench.RECIPE)
-    with pytest.raises(BadInputError, match="run the arm `both` first"):
-        enas_bench._variant(base, tmp_path, "cells-l1", 0)
-    _store(tmp_path, "both", 0, macs=4_000_000, validation=78.0)
-    changed = enas_bench._variant(base, tmp_path, "cells-l1", 0)
-    assert changed.search is not None and changed.search.decide == "cells"
-    cut = changed.steps[0]
-    assert isinstance(cut, Prune) and cut.macs == 0.4 and cut.criterion == "l1"
-    assert changed.steps[1:] == base.steps[1:]
+def test_arms_from_search_to_table(tmp_path: Path) -> None:
+    """Every arm on coloured shapes: who is compared with whom, and what is not done twice."""
+    shapes.make_folder(tmp_path / "shapes")
+    path = tmp_path / "tiny.toml"
+    path.write_text(children.RECIPE.format(model="", search="alpha = 1.0\nbeta = 0.0"))
+    out, arms = tmp_path / "out", "both,random,cells-l1,ratios,scratch"
+    run(tmp_path, out, arms, "0", str(path))
+    made = {arm: read(out / f"{arm}-seed0" / "result.json") for arm in arms.split(",")}
+    both = made["both"]
+    assert both.macs < both.child_macs  # or there is nothing to compare
+    assert made["scratch"].macs == both.macs and made["scratch"].parameters == both.parameters
+    assert made["scratch"].evaluations == 0 and made["scratch"].gap is None
+    assert {made[arm].evaluations for arm in ("random", "cells-l1", "ratios")} == {both.evaluations}
+    assert made["ratios"].child_macs == both.child_macs
+    assert made["cells-l1"].macs <= both.macs
+    table = (out / "table.md").read_text().splitlines()
+    assert [line.split("|")[1].strip() for line in table[2:]] == [
+        "both",
+        "random",
+        "cells-l1",
+        "ratios",
+        "scratch",
+    ]
+    stages = {file: file.stat().st_mtime_ns for file in out.rglob("state.pt")}
+    run(tmp_path, out, arms, "0", str(path))
+    assert {file: file.stat().st_mtime_ns for file in out.rglob("state.pt")} == stages
+    assert read(out / "both-seed0" / "result.json") == both
+    path.write_text(path.read_text().replace("lr = 0.02", "lr = 0.01"))
+    run(tmp_path, out, "both", "0", str(path))
+    assert read(out / "both-seed0" / "result.json").key != both.key
+
+
+@pytest.mark.parametrize("arm", ["cells-l1", "ratios", "scratch"])
+def test_what_is_compared_with_the_method_needs_it(arm: str, tmp_path: Path) -> None:
+    shapes.make_folder(tmp_path / "shapes")
+    path = tmp_path / "tiny.toml"
+    path.write_text(children.RECIPE.format(model="", search=""))
+    with pytest.raises(BadInputError, match="run th"):
+        run(tmp_path, tmp_path / "out", arm, "0", str(path))
 
 
 def test_searches_of_all_arms_have_the_same_number_of_evaluations(tmp_path: Path) -> None:
@@ -92,7 +124,7 @@ def test_an_unknown_arm_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="no arm 'beta'; there are both"):
         run(tmp_path, tmp_path, arms="beta", seeds="0", recipe=enas_bench.RECIPE)
     with pytest.raises(BadInputError, match="no finished run yet"):
-        write(tmp_path)
+        write(tmp_path, ARMS)
 
 
 @pytest.mark.parametrize("seeds", ["a", "", "-1", "0,,1"])
