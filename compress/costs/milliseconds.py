@@ -20,9 +20,10 @@ from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
 from torch import nn
 
-from compress import export
+from compress import distributed, export
 from compress.costs.base import Subject
 from compress.costs.line import Line
 from compress.costs.table import NoEntry, Table
@@ -70,4 +71,4 @@ class Milliseconds:
             started = perf_counter()
             runtime.invoke()
             least = min(least, perf_counter() - started)
-        return 1e3 * least
+        return float(distributed.least(np.array(1e3 * least)))

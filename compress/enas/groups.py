@@ -150,14 +150,15 @@ def evaluate(
 ) -> Evaluation:
     """One candidate on its minibatch, unpruned and pruned."""
     whole, own, ratios = net.get().eval(), ties.get(), candidate.choice
-    batch = placed(task.get().minibatch(candidate.minibatch, step.batch), whole)
+    judge = task.get()
+    batch = placed(judge.minibatch(candidate.minibatch, step.batch), whole)
     half = precision.half(step.precision)
     with torch.no_grad(), torch.autocast(batch[0].device.type, torch.bfloat16, enabled=half):
         with watched(whole, own) as sums:
-            accuracy = task.get().grade(whole, batch)
+            accuracy = judge.grade(whole, batch)
         plan = own.choose(sums, ratios, step.round_to)
         with masked(whole, own, plan):
-            pruned = task.get().grade(whole, batch)
+            pruned = judge.grade(whole, batch)
     return Evaluation(accuracy, pruned, saving.get().ratio(plan))
 
 

@@ -17,7 +17,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from compress import export
+from compress import distributed, export
 from compress.enas.cost import POOLS, STACKS, Geometry, Operator
 from compress.store import key
 from device import files
@@ -67,7 +67,13 @@ class Table(Frozen):
 
 def table(geometry: Geometry, folder: Path, say: Say) -> Table:
     """The space's table: the one in `folder`, or measured now and stored there."""
-    return stored(list(largest(geometry)), folder, say)
+    found = stored(list(largest(geometry)), folder, say)
+    times = [distributed.least(np.array(grid.ms)) for grid in found.grids]
+    grids = [
+        grid.model_copy(update={"ms": tuple(map(tuple, ms.tolist()))})
+        for grid, ms in zip(found.grids, times, strict=True)
+    ]
+    return found.model_copy(update={"grids": tuple(grids)})
 
 
 def stored(operators: Sequence[Operator], folder: Path, say: Say) -> Table:

@@ -50,15 +50,16 @@ def evaluate(
 ) -> Evaluation:
     """One candidate on its minibatch, unpruned and pruned."""
     space, path = net.get().eval(), candidate.choice
-    batch = placed(task.get().minibatch(candidate.minibatch, step.batch), space)
+    judge = task.get()
+    batch = placed(judge.minibatch(candidate.minibatch, step.batch), space)
     half = precision.half(step.precision)
     with torch.no_grad(), torch.autocast(batch[0].device.type, torch.bfloat16, enabled=half):
         fake = FakePruning()
         if any(path.ratios):
-            accuracy = task.get().grade(Path(space, path), batch)
-            pruned = task.get().grade(Path(space, path, fake), batch)
+            accuracy = judge.grade(Path(space, path), batch)
+            pruned = judge.grade(Path(space, path, fake), batch)
         else:  # one pass is both, and what its operations cost still counts
-            accuracy = pruned = task.get().grade(Path(space, path, fake), batch)
+            accuracy = pruned = judge.grade(Path(space, path, fake), batch)
     return Evaluation(accuracy, pruned, cost.get().ratio(path, fake.kept))
 
 

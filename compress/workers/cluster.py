@@ -18,6 +18,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic
 
@@ -30,6 +31,7 @@ from compress.workers.environment import LOCAL, LOOPBACK, RUNNING
 from device.errors import BadInputError, FieldwrenError
 
 RETRIES = 3
+READ = 8  # shared values that a worker process keeps
 CONNECT = 5.0  # seconds for the first connection to a cluster's address
 
 
@@ -40,7 +42,7 @@ class InStore(Generic[Value]):
     reference: Any  # ray.ObjectRef of Value
 
     def get(self) -> Value:
-        value: Value = ray.get(self.reference)
+        value: Value = _read(self.reference)
         return value
 
 
@@ -169,6 +171,12 @@ def _knock(address: str) -> None:
 
 def _alive() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]
+
+
+@lru_cache(READ)
+def _read(reference: Any) -> Any:
+    """Unpacked once in every process, not once a task: a data set takes longer than a candidate."""
+    return ray.get(reference)
 
 
 def _evaluate(function: Callable[[Item], Result], item: Item, threads: int) -> Result:

@@ -78,6 +78,10 @@ def test_a_batch_that_cannot_be_shared_is_refused(ended: list[dict[str, Any]]) -
     assert "a batch of 7 is not to be shared by 2 processes" in ended[1]["refused"]
 
 
+def test_of_times_that_each_took_all_know_the_least(ended: list[dict[str, Any]]) -> None:
+    assert [one["least"] for one in ended] == [[[1.0, 1.0]]] * 2
+
+
 def test_the_death_of_one_process_ends_the_others(root: Path, tmp_path: Path) -> None:
     done = _two(root, tmp_path, 1)
     assert done.returncode == 1, done.stderr

@@ -15,16 +15,25 @@ from statistics import fmean
 import pytest
 import torch
 
-from compress import recipe, seeds, store, train, workers
+from compress import recipe, seeds, stages, store, train, workers
 from compress.stages import Context
 from compress.stages import cicr as stage
 from compress.steps import Cicr
 from compress.workers import HERE
 from device.errors import BadInputError
 from tests.compress import evaluations, shapes
+from tests.compress.enas import children
 from tests.compress.test_cicr import STEP
 
 STORE = 80 * 2**20  # bytes
+RATIOS = """kind = "fake-prune"
+epochs = 2
+controller_steps = 2
+samples = 3
+batch = 4
+finalists = 2
+round_to = 1
+batches = 2"""
 SEEDS = """
 name = "shapes"
 task = "birds"
@@ -196,6 +205,33 @@ def test_a_search_finds_the_same_though_a_worker_is_killed(
     assert made >= {
         path.parent.name for path in (tmp_path / "here").glob(f"probe-*/{store.RECORD}")
     }
+
+
+@pytest.mark.parametrize("kind", ["enas", "fake-prune"])
+def test_candidates_are_judged_alike(
+    kind: str, root: Path, tmp_path: Path, pool: workers.Workers
+) -> None:
+    """Searches for cells and for ratios, by tasks of the cluster and in this process."""
+    path = tmp_path / "search.toml"
+    if kind == "enas":
+        children.write_recipe(path)
+        step = recipe.load(str(path)).search
+    else:
+        shapes.write_recipe(path)
+        text = path.read_text().replace('kind = "prune"\ncriterion = "l1"\nmacs = 0.5', RATIOS)
+        path.write_text(text)
+        step = recipe.load(str(path)).steps[0]
+    made = []
+    for place, where in ((tmp_path / "ray", pool), (tmp_path / "here", HERE)):
+        task = shapes.make_task(root, path)
+        place.mkdir()
+        torch.manual_seed(0)
+        net = task.build().eval()
+        context = Context(task, 0, task.example(), None, place / "checkpoint.pt", where)
+        made.append((stages.STAGES[kind].run(context, net, step), net.state_dict()))
+    (there, state), (here, other) = made
+    assert there == here
+    assert all(torch.equal(value, other[name]) for name, value in state.items())
 
 
 def _seeds(root: Path, address: str) -> subprocess.Popen[str]:

@@ -72,20 +72,19 @@ def test_arms_from_search_to_table(tmp_path: Path) -> None:
     shapes.make_folder(tmp_path / "shapes")
     path = tmp_path / "tiny.toml"
     path.write_text(children.RECIPE.format(model="", search="alpha = 1.0\nbeta = 0.0"))
-    out, arms = tmp_path / "out", "both,random,cells-l1,ratios,scratch"
+    out, arms = tmp_path / "out", "both,cells-l1,ratios,scratch"
     run(tmp_path, out, arms, "0", str(path))
     made = {arm: read(out / f"{arm}-seed0" / "result.json") for arm in arms.split(",")}
     both = made["both"]
     assert both.macs < both.child_macs  # or there is nothing to compare
     assert made["scratch"].macs == both.macs and made["scratch"].parameters == both.parameters
     assert made["scratch"].evaluations == 0 and made["scratch"].gap is None
-    assert {made[arm].evaluations for arm in ("random", "cells-l1", "ratios")} == {both.evaluations}
+    assert {made[arm].evaluations for arm in ("cells-l1", "ratios")} == {both.evaluations}
     assert made["ratios"].child_macs == both.child_macs
     assert made["cells-l1"].macs <= both.macs
     table = (out / "table.md").read_text().splitlines()
     assert [line.split("|")[1].strip() for line in table[2:]] == [
         "both",
-        "random",
         "cells-l1",
         "ratios",
         "scratch",
