@@ -5,7 +5,8 @@ Z. Liu et al., "Learning Efficient Convolutional Networks through Network Slimmi
     s_c = mean over the norms of channel c of  |γ_c| / mean_c' |γ_c'|
 
 γ_c  the norm's learned factor on channel c
-The paper trains with an L1 penalty on γ beforehand and ranks all |γ| of a network together.
+The paper trains with an L1 penalty on γ beforehand (the step `slim`), and ranks all |γ| of a
+network together.
 [C] Dividing by the layer's mean, as for the L1 norm, so that tied layers weigh the same; group
 norms count as well.
 """

@@ -19,6 +19,7 @@ from compress.stages import (
     rnn_svd,
     rnn_units,
     search,
+    slim,
     sparse,
 )
 from compress.stages.base import Context, Outcome, Stage
@@ -27,6 +28,7 @@ STAGES: dict[str, Stage] = {
     "enas": search,
     "baseline": baseline,
     "prune": prune,
+    "slim": slim,
     "infcp": infcp,
     "cicr": cicr,
     "netadapt": netadapt,

@@ -27,6 +27,7 @@ from compress.steps.rnn_gates import RnnGates
 from compress.steps.rnn_svd import RnnSvd
 from compress.steps.rnn_units import RnnUnits
 from compress.steps.search import Search
+from compress.steps.slim import Slim
 from compress.steps.sparse import Sparse
 
 Recurrent = RnnGates | RnnColumns | RnnSvd | RnnUnits
@@ -38,6 +39,7 @@ Change = (
     | FakePrune
     | Extract
     | Finetune
+    | Slim
     | LowRank
     | Compact
     | Sparse
@@ -70,6 +72,7 @@ __all__ = [
     "RnnUnits",
     "Schedule",
     "Search",
+    "Slim",
     "Sparse",
     "Step",
     "Tuning",
