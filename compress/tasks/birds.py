@@ -19,9 +19,11 @@ from pydantic import BeforeValidator, Field, ValidationError
 from torch import Tensor, nn
 
 from compress import calibration, cifar, images
+from compress.accuracy import quality
 from compress.augment import Augment, Shift, view
 from compress.distillation import logits as distillation
 from compress.networks import Network
+from compress.pixels import mixed, mosaics, normalised
 from compress.task import Batch, Deployed, Quality
 from compress.tasks import locate
 from device.errors import BadInputError, first_problem
@@ -31,7 +33,6 @@ from models.efficientnet_lite import MEAN, STD
 BATCH = 64  # images of one forward pass when scoring
 DEFAULT = "default:"  # a path beginning so is in the default data's folder, whatever --data says
 EXAMPLES = 200  # training photos for calibration, parity and latency
-MOSAICS = (2, 5, 9, 14)  # tiles a side of the golden pictures
 FORM = f"an ImageFolder ({images.FORM}), or a data folder that is one: train/, test/"
 
 
@@ -132,11 +133,11 @@ class Birds:
             views = [
                 view(self.train.images[i], full, self.settings.augment, generator) for i in chosen
             ]
-            pixels, labels = _normalised(views, side), torch.from_numpy(self.train.labels[chosen])
+            pixels, labels = normalised(views, side), torch.from_numpy(self.train.labels[chosen])
             if side == self.teacher_size:
                 yield pixels, labels
             else:
-                yield pixels, labels, _normalised(views, self.teacher_size)
+                yield pixels, labels, normalised(views, self.teacher_size)
 
     def loss(self, net: nn.Module, batch: Batch, teacher: nn.Module | None) -> Tensor:
         """The teacher of a resized task sees the same views in the size it was trained with."""
@@ -148,9 +149,9 @@ class Birds:
         if table.mixup and float(torch.rand(())) < table.mixup:
             share = torch.rand(len(labels), 1, 1, 1, device=pixels.device)
             with torch.no_grad():
-                answers = teacher(_mixed(shown, share))
+                answers = teacher(mixed(shown, share))
             return distillation.matching(
-                net(_mixed(pixels, share)), answers, temperature=table.temperature
+                net(mixed(pixels, share)), answers, temperature=table.temperature
             )
         logits = net(pixels)
         with torch.no_grad():
@@ -197,7 +198,7 @@ class Birds:
                     for start in range(0, len(photos), BATCH)
                 ]
                 logits[name] = torch.cat(answers).float().cpu().numpy()
-        return _quality(parts, logits)
+        return quality(parts, logits)
 
     def minibatches(self, size: int) -> int:
         """Whole minibatches of the validation photos (compress/enas/grades.py)."""
@@ -219,7 +220,7 @@ class Birds:
 
     def evaluate_deployed(self, model: Any, split: str) -> Quality:
         parts = self._parts(split)
-        return _quality(
+        return quality(
             parts, {name: self._answers(model, photos) for name, photos in parts.items()}
         )
 
@@ -247,7 +248,7 @@ class Birds:
             ),
             examples=[{"image": self._input(self.train, int(i))} for i in order],
             labels=self.labels,
-            golden=tuple({"image": image} for image in _mosaics(model.size)),
+            golden=tuple({"image": image} for image in mosaics(model.size)),
         )
 
     def _parts(self, split: str) -> dict[str, images.Photos]:
@@ -261,7 +262,7 @@ class Birds:
 
     def _tensor(self, photos: images.Photos, indices: Any) -> Tensor:
         size = self.settings.model.size
-        return _normalised([images.resize(photos.images[i], size, size) for i in indices])
+        return normalised([images.resize(photos.images[i], size, size) for i in indices])
 
     def _input(self, photos: images.Photos, index: int) -> NDArray[np.float32]:
         return self._tensor(photos, [index]).permute(0, 2, 3, 1).contiguous().numpy()
@@ -299,43 +300,3 @@ def _locate(path: str, folder: Path) -> Path:
         cifar.shards(folder / path)
         return folder / path
     return locate(path, (folder,), FORM)
-
-
-def _mosaics(size: int) -> Iterator[NDArray[np.float32]]:
-    """Pictures of random colours for the golden vectors: a bundle holds nobody's photo."""
-    random = np.random.default_rng(0)
-    for tiles in MOSAICS:
-        colours = random.integers(0, 256, (tiles, tiles, 3), np.uint8)
-        picture = colours[np.arange(size) * tiles // size][:, np.arange(size) * tiles // size]
-        yield _normalised([picture]).permute(0, 2, 3, 1).contiguous().numpy()
-
-
-def _mixed(pixels: Tensor, share: Tensor) -> Tensor:
-    """Each picture with its mirror partner in the batch; share [batch, 1, 1, 1] is its own."""
-    return share * pixels + (1 - share) * pixels.flip(0)
-
-
-def _normalised(views: list[images.Image], side: int | None = None) -> Tensor:
-    """[batch, 3, H, W], channels last in memory; made square with `side` if that is given."""
-    if side is not None:
-        views = [images.resize(one, side, side) for one in views]
-    pixels = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
-    return (pixels.float() - MEAN) / STD
-
-
-def _quality(parts: dict[str, images.Photos], logits: dict[str, NDArray[np.float32]]) -> Quality:
-    """Top-1 and top-5 accuracy in percent, over all photos and, if named, over each part."""
-    scores: dict[str, float] = {}
-    every = np.concatenate([logits[name] for name in parts])
-    truth = np.concatenate([photos.labels for photos in parts.values()])
-    scores["top1"], scores["top5"] = _top(every, truth, 1), _top(every, truth, 5)
-    if len(parts) > 1:
-        for name, photos in parts.items():
-            for k in (1, 5):
-                scores[f"top{k}_{name}"] = _top(logits[name], photos.labels, k)
-    return Quality("top1", scores)
-
-
-def _top(logits: NDArray[np.float32], labels: NDArray[np.int64], k: int) -> float:
-    best = np.argsort(-logits, axis=1)[:, :k]
-    return 100 * float((best == labels[:, None]).any(1).mean())
