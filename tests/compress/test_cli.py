@@ -86,11 +86,16 @@ def test_the_report_tells_what_happened(
     assert [stage["kind"] for stage in report["stages"]] == ["baseline", "prune", "finetune"]
     assert [len(stage["log"]) for stage in report["stages"]] == [2, 0, 1]
     assert report["stages"][1]["mask_error"] <= 1e-5
-    assert set(report["result"]["exported"]["audit"]["weights"]) == {"INT8"}
+    audit = report["result"]["exported"]["audit"]
+    assert set(audit["weights"]) == {"INT8"}
     page = (out / "report.html").read_text()
     for table in ("figures", "stages", "files"):
         assert f'<table id="{table}">' in page
     assert "top1 (test, TFLite)" in page
+    kept = audit["constants"]  # also those that its scheme does not call weights
+        "constants"
+    ]  # whatever its scheme calls weights, the page says what is in the file
+    assert kept["INT8"] > 1000 and f"INT8 {kept['INT8'] / 1000:.1f} " in page
     assert "multiply-accumulates" in page
     assert page.count("<svg") == 5  # Pareto, curves, channels, scores, noise of the int8 layers
     assert not re.search(r'(src|href)="http', page)  # self-contained
