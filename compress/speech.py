@@ -1,4 +1,4 @@
-"""Speech and noise recordings in memory: mono, one sample rate, int16.
+"""Speech and noise recordings: mono, one sample rate, int16.
 
 Folders of the usual forms: clean speech and noise (any tree of flac, wav or ogg files), or pairs
 (`clean/` and `noisy/` with the same file names, or with DNS's). A recording's group is what a split
@@ -7,7 +7,7 @@ must not cut through: the speaker for speech, the recording for noise.
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,24 +93,23 @@ def sound_files(folder: Path) -> list[Path]:
     return found
 
 
-def read_speech(folder: Path, rate: int) -> list[Recording]:
-    """Clean speech, grouped by `speaker_of`."""
-    return [_recording(path, speaker_of(path), rate) for path in sound_files(folder)]
+def read_speech(folder: Path, rate: int) -> Iterator[Recording]:
+    """Clean speech, grouped by `speaker_of`, each read when it is asked for."""
+    for path in sound_files(folder):
+        yield _recording(path, speaker_of(path), rate)
 
 
-def read_noise(folder: Path, rate: int) -> list[Recording]:
+def read_noise(folder: Path, rate: int) -> Iterator[Recording]:
     """Noise; each file is a group of its own, and takes of one recording are one group.
 
     A folder of clean/noisy pairs gives what its noisy recordings hold beside the clean ones.
     """
     if has_pairs(folder):
-        return [
-            Recording(pair.name, pair.name, _int16(pair.noisy - pair.clean))
-            for pair in read_pairs(folder, rate)
-        ]
-    return [
-        _recording(path, source_of(path.relative_to(folder)), rate) for path in sound_files(folder)
-    ]
+        for pair in read_pairs(folder, rate):
+            yield Recording(pair.name, pair.name, _int16(pair.noisy - pair.clean))
+        return
+    for path in sound_files(folder):
+        yield _recording(path, source_of(path.relative_to(folder)), rate)
 
 
 def has_pairs(folder: Path) -> bool:
@@ -118,7 +117,7 @@ def has_pairs(folder: Path) -> bool:
     return (folder / "clean").is_dir() and (folder / "noisy").is_dir()
 
 
-def read_pairs(folder: Path, rate: int) -> list[Pair]:
+def read_pairs(folder: Path, rate: int) -> Iterator[Pair]:
     """Aligned `clean/` and `noisy/` recordings, matched by `pair_of`, named as the noisy ones.
 
     Raises:
@@ -128,7 +127,6 @@ def read_pairs(folder: Path, rate: int) -> list[Pair]:
     for key in sorted(clean.keys() ^ noisy.keys()):
         here, there = (clean, "noisy") if key in clean else (noisy, "clean")
         raise BadInputError(f"{here[key]}: has no partner in {folder / there}")
-    pairs = []
     for key in sorted(clean):
         path = noisy[key]
         pair = Pair(path.name, read_audio(path, rate), read_audio(clean[key], rate))
@@ -137,8 +135,7 @@ def read_pairs(folder: Path, rate: int) -> list[Pair]:
                 f"{path}: {len(pair.noisy)} samples, its clean partner has "
                 f"{len(pair.clean)}: pairs must be aligned"
             )
-        pairs.append(pair)
-    return pairs
+        yield pair
 
 
 def _by_pair(folder: Path) -> dict[str, Path]:

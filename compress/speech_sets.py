@@ -1,12 +1,12 @@
 """The recordings a recipe's [data] names, read once and split by speaker and by noise file."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from pydantic import Field
 
-from compress import mixing, speech
+from compress import mixing, shelf, speech
 from compress.mixing import Mixer, Mixing
 from compress.speech import Pair, Recording, Samples, Split
 from compress.tasks import locate
@@ -17,7 +17,7 @@ FORM = "a folder of flac, wav or ogg files"
 PAIRS_FORM = "a folder with clean/ and noisy/ files of the same names"
 ROOMS_FORM = "room responses made with the default data"
 
-Reader = Callable[[Path, int], list[Recording]]
+Reader = Callable[[Path, int], Iterator[Recording]]
 
 
 class Sources(Frozen):
@@ -149,4 +149,5 @@ class SpeechSets:
 
     def _read(self, read: Reader, names: Sequence[str]) -> list[Recording]:
         folders = [locate(name, self._folders, FORM) for name in names]
-        return [recording for folder in folders for recording in read(folder, self.rate)]
+        found = (recording for folder in folders for recording in read(folder, self.rate))
+        return shelf.kept(found, self._folders[-1])

@@ -93,8 +93,6 @@ def test_the_report_tells_what_happened(
         assert f'<table id="{table}">' in page
     assert "top1 (test, TFLite)" in page
     kept = audit["constants"]  # also those that its scheme does not call weights
-        "constants"
-    ]  # whatever its scheme calls weights, the page says what is in the file
     assert kept["INT8"] > 1000 and f"INT8 {kept['INT8'] / 1000:.1f} " in page
     assert "multiply-accumulates" in page
     assert page.count("<svg") == 5  # Pareto, curves, channels, scores, noise of the int8 layers

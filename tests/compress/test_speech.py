@@ -56,7 +56,7 @@ def test_folders_are_searched_deeply_and_named_by_speaker(tmp_path: Path) -> Non
             (tmp_path / name).write_text("not sound")
         else:
             write(tmp_path / name, tone(300, 0.1))
-    found = speech.read_speech(tmp_path, RATE)
+    found = list(speech.read_speech(tmp_path, RATE))
     assert [r.group for r in found] == ["1034", "1034", "p232"]
 
 
@@ -112,7 +112,7 @@ def test_pairs_are_matched_by_name(tmp_path: Path) -> None:
     for name in ("b", "a"):
         write(tmp_path / "clean" / f"{name}.wav", tone(200, 0.2))
         write(tmp_path / "noisy" / f"{name}.wav", tone(300, 0.2))
-    pairs = speech.read_pairs(tmp_path, RATE)
+    pairs = list(speech.read_pairs(tmp_path, RATE))
     assert [p.name for p in pairs] == ["a.wav", "b.wav"]
     assert not np.array_equal(pairs[0].noisy, pairs[0].clean)
 
@@ -122,7 +122,7 @@ def test_pairs_of_dns_are_matched_by_file_number(tmp_path: Path) -> None:
         noisy = f"clnsp{9 - number % 9}_train_69075_1_snr15_tl-26_fileid_{number}.wav"
         write(tmp_path / "clean" / f"clean_fileid_{number}.wav", tone(hertz, 0.2))
         write(tmp_path / "noisy" / noisy, tone(hertz, 0.2) / 2)
-    pairs = speech.read_pairs(tmp_path, RATE)
+    pairs = list(speech.read_pairs(tmp_path, RATE))
     assert [p.name.rpartition("_")[2] for p in pairs] == ["1.wav", "12.wav"]
     for pair in pairs:
         np.testing.assert_allclose(pair.noisy, pair.clean / 2, atol=1e-4)
@@ -130,7 +130,7 @@ def test_pairs_of_dns_are_matched_by_file_number(tmp_path: Path) -> None:
     with pytest.raises(
         BadInputError, match=r"other_fileid_12\.wav: is of the same pair as .*clnsp"
     ):
-        speech.read_pairs(tmp_path, RATE)
+        list(speech.read_pairs(tmp_path, RATE))
 
 
 def test_a_pair_without_its_partner(tmp_path: Path) -> None:
@@ -138,25 +138,25 @@ def test_a_pair_without_its_partner(tmp_path: Path) -> None:
     write(tmp_path / "noisy" / "a.wav", tone(200, 0.2))
     write(tmp_path / "noisy" / "b.wav", tone(200, 0.2))
     with pytest.raises(BadInputError, match=r"noisy/b\.wav: has no partner in .*clean"):
-        speech.read_pairs(tmp_path, RATE)
+        list(speech.read_pairs(tmp_path, RATE))
 
 
 def test_a_pair_of_different_length(tmp_path: Path) -> None:
     write(tmp_path / "clean" / "a.wav", tone(200, 0.2))
     write(tmp_path / "noisy" / "a.wav", tone(200, 0.3))
     with pytest.raises(BadInputError, match=r"noisy/a\.wav: 4800 samples, .* 3200"):
-        speech.read_pairs(tmp_path, RATE)
+        list(speech.read_pairs(tmp_path, RATE))
 
 
 def test_bad_folders_and_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="nowhere: no such folder of sound files"):
-        speech.read_noise(tmp_path / "nowhere", RATE)
+        list(speech.read_noise(tmp_path / "nowhere", RATE))
     with pytest.raises(BadInputError, match="no sound files"):
-        speech.read_noise(tmp_path, RATE)
+        list(speech.read_noise(tmp_path, RATE))
     broken = tmp_path / "broken.flac"
     broken.write_bytes(b"fLaC but not really")
     with pytest.raises(BadInputError, match=r"broken\.flac: cannot be read as sound"):
-        speech.read_noise(tmp_path, RATE)
+        list(speech.read_noise(tmp_path, RATE))
 
 
 def test_a_streamed_flac_is_refused_in_one_line(tmp_path: Path) -> None:
