@@ -6,6 +6,7 @@
     estoi    its extended form, for modulated noise
 
 PESQ and STOI cannot score recordings without speech; such recordings do not enter their means.
+What an enhancer made silent is no such recording: it has the worst PESQ there is.
 """
 
 import warnings
@@ -20,6 +21,7 @@ from torchmetrics.functional.audio import scale_invariant_signal_distortion_rati
 from compress.speech import Pair, Samples
 
 SHORTEST = 0.4  # seconds; STOI compares stretches of 384 ms
+WORST_PESQ = 1.0
 
 Enhance = Callable[[Samples], Samples]
 """Noisy recording [n] → enhanced [n], aligned."""
@@ -34,13 +36,16 @@ def si_sdr(estimate: Samples, clean: Samples) -> float:
 
 
 def pesq_wb(estimate: Samples, clean: Samples, rate: int) -> float:
-    """1…4.64; NaN where PESQ finds no utterance or less than a quarter of a second."""
-    if not clean.any() or not estimate.any():  # pesq divides by the peak
+    """1…4.64; NaN where PESQ finds no utterance in `clean`, or less than a quarter of a second."""
+    if not clean.any():  # pesq divides by the peak
         return float("nan")
     try:
-        return float(pesq.pesq(rate, clean, estimate, "wb"))
+        if estimate.any():
+            return float(pesq.pesq(rate, clean, estimate, "wb"))
+        pesq.pesq(rate, clean, clean, "wb")  # is there an utterance at all?
     except (pesq.NoUtterancesError, pesq.BufferTooShortError):
         return float("nan")
+    return WORST_PESQ
 
 
 def stoi(estimate: Samples, clean: Samples, rate: int, *, extended: bool) -> float:

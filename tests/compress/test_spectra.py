@@ -135,3 +135,13 @@ def test_silence_does_not_enter_the_means() -> None:
     assert math.isnan(speech_metrics.pesq_wb(silence, silence, RATE))
     assert math.isnan(speech_metrics.pesq_wb(silence[:100], silence[:100], RATE))
     assert math.isnan(speech_metrics.stoi(silence[:100], silence[:100], RATE, extended=False))
+
+
+def test_speech_that_was_made_silent_is_the_worst_and_does_enter_them() -> None:
+    random = np.random.default_rng(0)
+    bursts = np.repeat(random.random(40) > 0.4, RATE // 10)
+    speech = (0.1 * bursts * random.standard_normal(len(bursts))).astype(np.float32)
+    pairs = [Pair("kept", speech, speech), Pair("muted", np.zeros_like(speech), speech)]
+    scores = speech_metrics.score(pairs, lambda noisy: noisy, RATE, fast=False)
+    assert scores["pesq_wb"] == pytest.approx((4.644 + speech_metrics.WORST_PESQ) / 2, abs=0.001)
+    assert scores["stoi"] < 0.6
