@@ -7,16 +7,15 @@ order of the student's labels, −∞ where it does not know one; an enhancer (`
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compress.task import Deployed
+from compress.uint8_classifier import Uint8Classifier
 from device import bundle
 from device.bundle import Model
 from device.enhancer import StreamEnhancer
@@ -108,34 +107,14 @@ class FileClassifier(_Classifier):
     """A .tflite that takes uint8 pixels and gives one probability a label."""
 
     def __init__(self, path: Path, labels: Path, student: Deployed) -> None:
-        try:
-            names = labels.read_text(encoding="utf-8").splitlines()
-            self_made = Interpreter(model_content=path.read_bytes(), num_threads=1)
-        except (OSError, ValueError) as error:
-            raise BadInputError(f"{path}, {labels}: not a readable teacher: {error}") from error
-        super().__init__(student, names, labels)
-        self._interpreter = self_made
-        self._interpreter.allocate_tensors()
-        (self._input,) = self._interpreter.get_input_details()
-        self._output: dict[str, Any] = self._interpreter.get_output_details()[0]
-        if self._input["dtype"] != np.uint8 or int(self._output["shape"][-1]) != len(names):
-            raise BadInputError(
-                f"{path}: a teacher takes uint8 pixels and gives one value for each of its "
-                f"{len(names)} labels; put any other model into a bundle"
-            )
+        model = Uint8Classifier(path, labels)
+        super().__init__(student, model.labels, labels)
+        self._model = model
 
     def forward(self, batch: Tensor) -> Tensor:
-        height, width = (int(size) for size in self._input["shape"][1:3])
-        views = self.pixels(batch, height, width).round().to(torch.uint8).numpy()
-        answers = []
-        for view in views:
-            self._interpreter.set_tensor(self._input["index"], view[None])
-            self._interpreter.invoke()
-            found = self._interpreter.get_tensor(self._output["index"]).astype(np.float32)
-            if self._output["dtype"] != np.float32:
-                scale, zero = self._output["quantization"]
-                found = (found - zero) * np.float32(scale)
-            answers.append(np.log(np.maximum(found, LEAST)))
+        sized = self.pixels(batch, self._model.height, self._model.width)
+        views = sized.round().to(torch.uint8).numpy()
+        answers = [np.log(np.maximum(self._model(view), LEAST))[None] for view in views]
         return self.ordered(answers, batch)
 
 
