@@ -23,7 +23,7 @@ from compress.workers import HERE
 from device.errors import BadInputError
 from tests.compress import evaluations, shapes
 from tests.compress.enas import children
-from tests.compress.test_cicr import STEP
+from tests.compress.test_cicr_stage import STEP
 
 STORE = 80 * 2**20  # bytes
 RATIOS = """kind = "fake-prune"
