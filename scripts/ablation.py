@@ -147,7 +147,7 @@ def row(
     trained = pipeline.train(recipe, task, out / cell, seed, console)
     last = recipe.steps[-1] if recipe.steps else pipeline.FLOAT
     packed = pack(
-        task,
+        trained.task,
         trained.result,
         recipe,
         seed,
