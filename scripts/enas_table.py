@@ -70,7 +70,12 @@ def write(out: Path, order: Sequence[str]) -> str:
     Raises:
         BadInputError: none is finished.
     """
-    results = [read(path) for path in sorted(out.glob(f"*-seed*/{FILE}"))]
+    results = []
+    for path in sorted(out.glob(f"*-seed*/{FILE}")):
+        try:
+            results.append(read(path))
+        except errors.BadInputError as error:
+            print(f"left out: {error}")  # and do not stop those that are at work
     if not results:
         raise errors.BadInputError(f"{out}: no finished run yet")
     arms = [arm for arm in order if any(one.arm == arm for one in results)]

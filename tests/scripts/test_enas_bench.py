@@ -119,6 +119,17 @@ def test_searches_of_all_arms_have_the_same_number_of_evaluations(tmp_path: Path
     assert len(counts) == 1
 
 
+def test_a_result_of_another_version_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _store(tmp_path, "both", 0, macs=4_000_000, validation=78.0)
+    _store(tmp_path, "random", 0, macs=4_000_000, validation=70.0)
+    path = tmp_path / "random-seed0" / "result.json"
+    path.write_text(path.read_text().replace('"key"', '"old"'))
+    assert write(tmp_path, ARMS).count("\n") == 3
+    assert "random-seed0/result.json: of another version" in capsys.readouterr().out
+
+
 def test_an_unknown_arm_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="no arm 'beta'; there are both"):
         run(tmp_path, tmp_path, arms="beta", seeds="0", recipe=enas_bench.RECIPE)
