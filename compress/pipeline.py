@@ -110,7 +110,14 @@ def train(
     console: Console,
     workers: Workers = HERE,
 ) -> Trained:
-    """The stages up to the network that is deployed; searches evaluate on `workers`."""
+    """The stages up to the network that is deployed; searches evaluate on `workers`.
+
+    Raises:
+        BadInputError: a step does not fit the task; nothing has been trained then.
+        FieldwrenError: a stage failed.
+    """
+    for step in recipe.steps:
+        resize.view(task, step)
     torch.manual_seed(seed)
     net = task.build()
     example = task.example()

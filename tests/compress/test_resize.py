@@ -123,3 +123,13 @@ def test_what_cannot_be_resized_is_refused(root: Path, tmp_path: Path) -> None:
         _task(root).resized(9, 8)
     with pytest.raises(BadInputError, match="has no pictures"):
         resize.view(texts.task(tmp_path), STEP)
+
+
+def test_a_size_that_cannot_be_is_refused_before_anything_is_trained(
+    root: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text((root / "resized.toml").read_text().replace("\nsize = 8", "\nsize = 9"))
+    with pytest.raises(BadInputError, match="resize: size"):
+        pipeline.train(recipe.load(str(path)), _task(root), tmp_path / "out", 0, Console())
+    assert not (tmp_path / "out").exists()
