@@ -14,7 +14,7 @@ MOSAICS = (2, 5, 9, 14)  # tiles a side of the golden pictures
 
 
 def mixed(pixels: Tensor, share: Tensor) -> Tensor:
-    """Each picture with its mirror partner in the batch; share [batch, 1, 1, 1] is its own."""
+    """Each picture with another of the batch; share [batch, 1, 1, 1] is its own part."""
     return share * pixels + (1 - share) * pixels.flip(0)
 
 

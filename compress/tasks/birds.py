@@ -134,10 +134,8 @@ class Birds:
                 view(self.train.images[i], full, self.settings.augment, generator) for i in chosen
             ]
             pixels, labels = normalised(views, side), torch.from_numpy(self.train.labels[chosen])
-            if side == self.teacher_size:
-                yield pixels, labels
-            else:
-                yield pixels, labels, normalised(views, self.teacher_size)
+            same = side == self.teacher_size
+            yield pixels, labels, *(() if same else (normalised(views, self.teacher_size),))
 
     def loss(self, net: nn.Module, batch: Batch, teacher: nn.Module | None) -> Tensor:
         """The teacher of a resized task sees the same views in the size it was trained with."""

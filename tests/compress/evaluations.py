@@ -11,6 +11,7 @@ from torch import Tensor
 
 from compress.task import Batch
 from compress.tasks.birds import Birds
+from compress.workers import Shared
 from device.errors import BadInputError
 
 
@@ -30,6 +31,13 @@ def fail_at_two(item: int) -> int:
     if item == 2:
         raise BadInputError("item 2: not usable")
     return item
+
+
+def mark(shared: Shared[list[int]], item: int) -> tuple[int, int]:
+    """This process, and how many of its calls saw the value it unpacked."""
+    value = shared.get()
+    value.append(item)
+    return os.getpid(), len(value)
 
 
 def stop_once(marker: Path) -> None:

@@ -151,6 +151,17 @@ def test_a_shared_value_is_read_by_every_task(pool: workers.Workers) -> None:
     assert list(pool.map(lambda item: int(shared.get()[item]), (7, 999))) == [7, 999]
 
 
+def test_a_shared_value_is_unpacked_once_a_process(pool: workers.Workers) -> None:
+    shared: workers.Shared[list[int]] = pool.share([])
+    seen: dict[int, list[int]] = {}
+    for process, count in pool.map(partial(evaluations.mark, shared), range(8)):
+        seen.setdefault(process, []).append(count)
+    assert os.getpid() not in seen  # they are tasks of the cluster
+    for counts in seen.values():
+        assert sorted(counts) == list(range(1, len(counts) + 1))
+    assert max(map(len, seen.values())) > 1
+
+
 def _kill_when_stopped(marker: Path, over: threading.Event) -> None:
     while not over.wait(0.05):
         if number := evaluations.number_of(marker):
