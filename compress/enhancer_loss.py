@@ -3,12 +3,14 @@
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from compress import spectra
 from compress.distillation import enhancement
 from compress.mask_loss import Images
+from compress.perceptual_loss import N_FFT, RATE, Perceptual
+from device.errors import BadInputError
 from device.manifest import Frozen
 
 SILENT = 1e-9  # mean square of a target without speech: it has no SI-SDR
@@ -23,13 +25,30 @@ class Loss(Frozen):
     target: Literal["sound", "frames", "cirm"] = "sound"
     spectrum: float = Field(20.0, ge=0, description="towards the clean speech")
     teacher: float = Field(20.0, ge=0, description="towards the teacher, when distilling")
+    perceptual: float = Field(
+        0.0, ge=0, description="PESQ's model of hearing (compress/perceptual_loss.py)"
+    )
+
+    @model_validator(mode="after")
+    def _cirm_has_no_weights(self) -> "Loss":
+        if self.perceptual and self.target == "cirm":
+            raise ValueError('loss.perceptual needs loss.target "sound" or "frames"')
+        return self
 
 
 class EnhancerLoss:
     """The loss that [loss] names, over the front end that masks and sounds go through."""
 
     def __init__(self, settings: Loss, end: spectra.FrontEnd) -> None:
+        """Raises BadInputError: a perceptual loss, and frames that are not PESQ's."""
         self._settings, self._end = settings, end
+        frame = (end.config.rate, end.config.n_fft, 2 * end.config.hop)
+        if settings.perceptual and frame != (RATE, N_FFT, N_FFT):
+            raise BadInputError(
+                f"loss.perceptual needs {RATE} Hz and frames of {N_FFT} samples at half overlap, "
+                f"not {frame[0]} Hz, {frame[1]} samples and a hop of {end.config.hop}"
+            )
+        self._perceptual = Perceptual() if settings.perceptual else None
 
     def __call__(
         self, net: nn.Module, noisy: Tensor, target: Tensor, teacher: nn.Module | None
@@ -62,8 +81,11 @@ class EnhancerLoss:
         masked = self._end.masked(spectrum, net(self._end.feature(spectrum)))
         loss = shortfall(self._end.synthesise(masked, noisy.shape[1]), target)
         masked = masked / level[..., None]
-        distance = spectra.compressed_distance(masked, self._end.analyse(target / level))
-        loss = loss + self._settings.spectrum * distance
+        clean = self._end.analyse(target / level)
+        loss = loss + self._settings.spectrum * spectra.compressed_distance(masked, clean)
+        spoken = target.square().mean(1) > SILENT
+        if spoken.any():
+            loss = loss + self._heard(*(s[spoken].abs().square() for s in (masked, clean)))
         if wanted is not None:
             distance = spectra.compressed_distance(masked, wanted / level[..., None])
             loss = loss + self._settings.teacher * distance
@@ -85,11 +107,19 @@ class EnhancerLoss:
         spoken = target.square().mean(1) > SILENT
         if spoken.any():
             loss = loss - images.si_sdr(mask)[spoken].clamp_max(spectra.BEST_DB).mean()
+            loss = loss + self._heard((mask.square() * images.noisy)[spoken], images.target[spoken])
         if teacher is not None:
             with torch.no_grad():
                 answer = teacher(feature).float()
             loss = loss + self._settings.teacher * images.masked(answer).distance(mask)
         return loss
+
+    def _heard(self, estimate: Tensor, target: Tensor) -> Tensor | float:
+        """Perceptual part of the loss, of power spectra [example, bin, frame] with speech."""
+        if self._perceptual is None:
+            return 0.0
+        distance: Tensor = self._perceptual.to(estimate.device)(estimate, target)
+        return self._settings.perceptual * distance.mean()
 
 
 def shortfall(sound: Tensor, target: Tensor) -> Tensor:

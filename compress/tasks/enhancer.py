@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from compress import mask_networks, spectra, speech, speech_metrics, start
+from compress import mask_networks, perceptual_loss, spectra, speech, speech_metrics, start
 from compress.enhancer_loss import EnhancerLoss, Loss, shortfall
 from compress.mask_networks import Network, Tcn
 from compress.mixing import Mixer, Mixing
@@ -49,6 +49,14 @@ class Settings(Frozen):
         for target, mask in (("cirm", "complex"), ("frames", "magnitude")):
             if self.loss.target == target and self.model.mask != mask:
                 raise ValueError(f'loss.target "{target}" needs model.mask "{mask}"')
+        return self
+
+    @model_validator(mode="after")
+    def _perceptual_has_frames(self) -> "Settings":
+        frames = int(self.mixing.seconds * self.data.rate / self.model.hop)
+        if self.loss.perceptual and frames < perceptual_loss.SPAN:
+            least = perceptual_loss.SPAN * self.model.hop / self.data.rate
+            raise ValueError(f"mixing.seconds must be {least:g} or more for loss.perceptual")
         return self
 
     @model_validator(mode="after")
