@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ class Subject:
     example: Tensor
     groups: Plan  # whose cuts are the groups
     deploy: Callable[[nn.Module], Deployed]  # its exported form; called when files are needed
+    times: Path | None = None  # where a cost that measures keeps what it measured
 
     def sizes(self) -> Sizes:
         """What plans leave of its layers."""

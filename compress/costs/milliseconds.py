@@ -27,6 +27,7 @@ from compress import distributed, export
 from compress.costs.base import Subject
 from compress.costs.line import Line
 from compress.costs.table import NoEntry, Table
+from compress.costs.times import Times
 from compress.prune import Plan
 from device.runtime import Runtime
 
@@ -37,14 +38,18 @@ class Milliseconds:
     """A Cost."""
 
     def __init__(self, subject: Subject) -> None:
-        self._deploy = subject.deploy
-        self._whole = self._latency(subject.net)
+        self._deploy, times = subject.deploy, Times(subject.times)
+
+        def latency(net: nn.Module) -> float:
+            return float(times(lambda: np.array(self._latency(net))))
+
+        self._whole = latency(subject.net)
         self._predicted: Callable[[Plan], float]
         try:
-            self._predicted = self._by_table(subject)
+            self._predicted = self._by_table(subject, times)
         except NoEntry as missing:
             print(f"milliseconds: {missing}: predicted from the times of all and half the channels")
-            self._predicted = Line(subject, self._whole, self._latency).predicted
+            self._predicted = Line(subject, self._whole, latency).predicted
 
     def predicted(self, plan: Plan) -> float:
         return self._predicted(plan)
@@ -52,9 +57,9 @@ class Milliseconds:
     def measured(self, plan: Plan, net: nn.Module) -> float:
         return self._latency(net)
 
-    def _by_table(self, subject: Subject) -> Callable[[Plan], float]:
+    def _by_table(self, subject: Subject, times: Times) -> Callable[[Plan], float]:
         sizes = subject.sizes()
-        table = Table(subject.net, sizes, subject.deploy(subject.net))
+        table = Table(subject.net, sizes, subject.deploy(subject.net), times)
         scale = self._whole / table.total(sizes.after(subject.groups))
         return lambda plan: scale * table.total(sizes.after(plan))
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from compress import distributed
 from compress.costs.one_layer import Form, write
+from compress.costs.times import Times
 from compress.sizes import Layer, Size, Sizes
 from compress.task import Deployed
 from device.runtime import Runtime
@@ -36,7 +37,9 @@ class Table:
         NoEntry: of one of the layers.
     """
 
-    def __init__(self, net: nn.Module, sizes: Sizes, deployed: Deployed) -> None:
+    def __init__(
+        self, net: nn.Module, sizes: Sizes, deployed: Deployed, times: Times | None = None
+    ) -> None:
         shapes = _shapes(net, deployed)
         counted = {name: layer for name, layer in sizes.layers.items() if layer.macs}
         self._forms = {name: _form(layer, shapes.get(name)) for name, layer in counted.items()}
@@ -47,7 +50,17 @@ class Table:
                 max(layer.size.inputs, other.inputs), max(layer.size.outputs, other.outputs)
             )
         self._grids = {form: _grid(form, size) for form, size in largest.items()}
-        self._times = measure(self._grids)
+        self._times = self._kept(times or Times(None))
+
+    def _kept(self, times: Times) -> dict[Form, NDArray[np.float64]]:
+        """All entries, as one measurement."""
+        shapes = [(len(inputs), len(outputs)) for inputs, outputs in self._grids.values()]
+        row = times(lambda: np.concatenate([t.ravel() for t in measure(self._grids).values()]))
+        parts = np.split(row, np.cumsum([a * b for a, b in shapes])[:-1])
+        return {
+            form: part.reshape(shape)
+            for form, part, shape in zip(self._grids, parts, shapes, strict=True)
+        }
 
     def total(self, sizes: Mapping[str, Size]) -> float:
         """Milliseconds of all layers together, one after the other."""

@@ -32,7 +32,8 @@ def run(context: Context, net: nn.Module, step: FakePrune) -> Outcome:
     ties = Ties.of(net, context.example, head, context.seed)
     if not ties.cuts:
         raise FieldwrenError("nothing to prune: no layer's channels are free to go")
-    subject = Subject(net, context.example, Plan(cuts=ties.cuts), task.deploy)
+    times = context.checkpoint.with_name("times.json")
+    subject = Subject(net, context.example, Plan(cuts=ties.cuts), task.deploy, times)
     kind = RatioController if step.sampler == "controller" else UniformRatios
     torch.manual_seed(context.seed)
     found = search(

@@ -64,7 +64,8 @@ class Search:
         self.kept = netadapt.everything(self.groups)
         self.log: list[Iteration] = []
         untouched = netadapt.plan(self.groups, self.kept)
-        subject = Subject(self.original, context.example, untouched, context.task.deploy)
+        times = context.checkpoint.with_name("times.json")
+        subject = Subject(self.original, context.example, untouched, context.task.deploy, times)
         self.key, value = step.target
         self.cost: Cost = COSTS[self.key](subject)
         self.whole = self.cost.predicted(untouched)
