@@ -134,6 +134,8 @@ class Fast(SubBands):
     def _every_turn_is_alike(self) -> "Fast":
         if self.bands % self.stride:
             raise ValueError(f"{self.bands} bands are not a multiple of the stride {self.stride}")
+        if 0 < self.memory < self.stride:
+            raise ValueError(f"memory {self.memory} is less than the stride {self.stride}")
         return self
 
     def build(self, rate: int) -> MaskNet:

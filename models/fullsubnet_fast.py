@@ -47,6 +47,8 @@ from models.fullsubnet_parts import (
 )
 from models.masks import MaskNet, State, StreamNet, carried, delayed
 
+OPEN = 0.5  # what the sub-band part's ReLU lets through at first
+
 
 class FastFullSubNet(MaskNet):
     """Training form.
@@ -60,7 +62,7 @@ class FastFullSubNet(MaskNet):
         stride: frames from one step of a band's LSTM to its next.
         staggered: in each frame other bands, see the module's head.
         lookahead: frames.
-        memory: frames of the running means; None: all of the past, as published.
+        memory: frames of the running means, a stride at least; None: all of the past, as published.
         rate: Hz, for the mel scale.
     """
 
@@ -85,6 +87,8 @@ class FastFullSubNet(MaskNet):
         super().__init__()
         if staggered and bands % stride:
             raise BadInputError(f"{bands} bands cannot be staggered over {stride} frames")
+        if memory is not None and memory < stride:
+            raise BadInputError(f"memory of {memory} frames is less than the stride of {stride}")
         self.mask: Kind = mask
         self.stride, self.groups = stride, stride if staggered else 1
         self.lookahead, self.memory = lookahead, memory
@@ -95,6 +99,8 @@ class FastFullSubNet(MaskNet):
         self.register_buffer("mel", mel, persistent=False)
         self.register_buffer("neighbours", neighbourhood(bands, reach), persistent=False)
         start_transparent(self.decoder.linear, mask)
+        # all bands share one output: below zero at first, it would stay there for good
+        nn.init.constant_(self.sub.linear.bias, OPEN)
 
     @property
     def answer(self) -> nn.Module:

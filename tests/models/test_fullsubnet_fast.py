@@ -71,7 +71,7 @@ def test_only_the_past_and_the_look_ahead_matter(staggered: bool) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("stride", "memory"), [(1, None), (2, None), (2, 6), (4, 3)])
+@pytest.mark.parametrize(("stride", "memory"), [(1, None), (2, None), (2, 6), (4, 5)])
 def test_the_stream_equals_the_whole(stride: int, memory: int | None) -> None:
     net = small(stride, memory=memory)
     whole = net(sound())
@@ -86,6 +86,17 @@ def test_a_magnitude_mask_is_streamed_and_bounded() -> None:
     assert whole.shape == (1, BINS, FRAMES)
     assert (stream_whole(net.stream(), sound(), net.lookahead) - whole).abs().max() <= 1e-5
     assert 0 <= whole.min() < whole.max() <= 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_sub_band_part_can_learn_from_the_first_step(seed: int) -> None:
+    """One output that all bands share: a ReLU that was shut for all of them would stay shut."""
+    torch.manual_seed(seed)
+    net = FastFullSubNet(mask="magnitude", encoder=(32,), sub=(16, 16), decoder=(32,))
+    net(torch.rand(2, 257, 30)).sum().backward()
+    weight = net.sub.linear.weight.grad
+    assert weight is not None
+    assert (weight != 0).all()
 
 
 @torch.no_grad()
@@ -116,6 +127,12 @@ def test_all_bands_at_once_is_the_published_down_sampling() -> None:
     every.load_state_dict(net.state_dict())
     slow = every._sub_bands(*blocks.chunk(2, 1)).repeat_interleave(2, -1)[..., :7]
     torch.testing.assert_close(net._sub_bands(y, e), slow)
+
+
+def test_means_of_less_than_a_stride_are_refused() -> None:
+    """The stream knows how many frames it has heard only up to the memory."""
+    with pytest.raises(BadInputError, match="memory of 3 frames is less than the stride of 4"):
+        small(stride=4, memory=3)
 
 
 def test_what_cannot_be_streamed_is_refused() -> None:
