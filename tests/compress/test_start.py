@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from compress import start
+from compress import recipe, start
 from device.errors import BadInputError
 
 
@@ -35,6 +35,15 @@ def test_only_the_same_networks_weights_are_loaded(tmp_path: Path) -> None:
     target = nn.Linear(3, 2)
     start.load(target, path)
     torch.testing.assert_close(target.weight, source.weight, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("path", sorted(start.SHIPPED.glob("*.safetensors")), ids=lambda p: p.stem)
+def test_shipped_weights_are_of_the_recipe_they_are_listed_under(path: Path) -> None:
+    assert f"`{path.name}`" in (start.SHIPPED / "README.md").read_text()
+    net = recipe.load("enhancer-bands").settings.model.build(16_000)  # type: ignore[attr-defined]
+    before = net.place.detach().clone()
+    start.load(net, path)
+    assert not torch.equal(net.place, before)
 
 
 def test_other_weights_or_other_data_have_another_fingerprint(tmp_path: Path) -> None:
