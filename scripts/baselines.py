@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from compress import advance, recipe, store, tasks
+from compress.defaults import default_root
 from compress.recipe import Recipe
 from compress.task import Task
 from device import files
@@ -51,12 +52,14 @@ class Start:
 def start(named: str, data: Path, out: Path, seed: int) -> Start:
     """A recipe's baseline for a seed: kept here, found in `out`, or trained there now.
 
+    What `data` does not hold is looked for in the default data, as in `python -m compress run`.
+
     Raises:
         BadInputError: no such recipe, or not its data.
     """
     found = recipe.load(named)
     plugin = tasks.plugin(found.task, recipe.find(named))
-    task: Task = plugin.make(found.settings, (data,), seed)
+    task: Task = plugin.make(found.settings, (data, default_root()), seed)
     example = task.example()
     torch.manual_seed(seed)
     net = task.build()
