@@ -1,6 +1,6 @@
 """Real-time factor of a bundle on this machine: real input, front end included, after warm-up.
 
-    python scripts/rtf.py --bundle models/zoo/enhancer-tcn [--input speech.wav] [--threads 1]
+    python scripts/rtf.py --bundle models/zoo/enhancer-bands [--input speech.wav] [--threads 1]
 
 The factor is processing time over real time: of a 16 ms hop for enhancers, of the camera's
 100 ms between looks for classifiers. Below 1 keeps up.

@@ -32,7 +32,7 @@ CACHE = Path(os.environ.get("FIELDWREN_CACHE", ROOT / ".cache" / "fieldwren")).e
 STATION = "demo"
 RATE = 16_000
 CHANNELS = 4
-BUNDLES = ("birds-baseline", "birds", "enhancer-tcn-baseline", "enhancer-tcn")
+BUNDLES = ("birds-baseline", "birds", "enhancer-bands-baseline", "enhancer-bands")
 START_TIMEOUT = 60.0  # seconds until both apps are up
 VIDEO_TIMEOUT = 120.0  # seconds for the recording to play and its visits to arrive
 COUNT_INTERVAL = 5  # seconds of sound between two lines about it
@@ -51,7 +51,7 @@ bundle = "{zoo}/birds"
 device = "{microphone}"
 channels = {channels}
 rate = {rate}
-bundle = "{zoo}/enhancer-tcn"
+bundle = "{zoo}/enhancer-bands"
 telemetry_interval = 1
 """
 

@@ -60,7 +60,7 @@ def measure(out: Path, scene: Path, zoo: Path, listener: Listener) -> Summary:
         scores=scores,
         speech_rtf=listener.telemetry.get("speech", {}),
         birds=_speedup(zoo, "birds"),
-        enhancer=_speedup(zoo, "enhancer-tcn"),
+        enhancer=_speedup(zoo, "enhancer-bands"),
     )
 
 
