@@ -14,11 +14,11 @@ power spectra [bin, frame], first brought to one level from 325 to 3250 Hz:
     loss = .1·‖D‖ + .0309·‖A‖          ‖·‖: sixth-power mean over 20 frames, then root mean square
 
 Against P.862.2: bands and threshold from formulas, not from its tables; no alignment in time; the
-phase, which a mask leaves alone, does not enter. On 40 validation mixtures after networks'
-masks its scores and those of package `pesq` correlate by .98 (tests/compress/
-test_perceptual_loss.py). Of the published forms, torch-pesq filters the waveform recursively in
-Python, and PMSQE (Martín-Doñas et al. 2018, doi:10.1109/LSP.2018.2871419) leaves out the means
-over time.
+phase, which a mask leaves alone, does not enter. On 40 validation mixtures, noisy or behind a
+network's masks of several strengths, its scores and those of the package `pesq` correlate by .98.
+The idea of such a loss is PMSQE's (Martín-Doñas et al. 2018, doi:10.1109/LSP.2018.2871419).
+
+It is for networks that are trained already (docs/decisions.md).
 """
 
 from itertools import pairwise
