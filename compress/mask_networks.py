@@ -129,6 +129,7 @@ class Fast(SubBands):
     decoder: Widths = Field((512, 512), description="units of the decoder's LSTM layers")
     reach: int = Field(5, ge=0, description="neighbours of a band on each side")
     stride: int = Field(2, gt=0, description="frames between two steps of a band")
+    normed: bool = Field(False, description="batch norms in front of the LSTMs: learns far sooner")
 
     @model_validator(mode="after")
     def _every_turn_is_alike(self) -> "Fast":
@@ -151,6 +152,7 @@ class Fast(SubBands):
             self.stride,
             lookahead=self.lookahead,
             memory=self.memory or None,
+            normed=self.normed,
             rate=rate,
         )
 

@@ -63,6 +63,7 @@ class FastFullSubNet(MaskNet):
         staggered: in each frame other bands, see the module's head.
         lookahead: frames.
         memory: frames of the running means, a stride at least; None: all of the past, as published.
+        normed: a batch norm in front of each part's LSTMs [C]: it learns far sooner.
         rate: Hz, for the mel scale.
     """
 
@@ -82,6 +83,7 @@ class FastFullSubNet(MaskNet):
         staggered: bool = True,
         lookahead: int = 2,
         memory: int | None = None,
+        normed: bool = False,
         rate: int = 16_000,
     ) -> None:
         super().__init__()
@@ -92,9 +94,10 @@ class FastFullSubNet(MaskNet):
         self.mask: Kind = mask
         self.stride, self.groups = stride, stride if staggered else 1
         self.lookahead, self.memory = lookahead, memory
-        self.encoder = Layers(bands, encoder, bands)
-        self.sub = Layers(2 * reach + 2, sub, 1)
-        self.decoder = Layers(2 * bands, decoder, bins * (2 if mask == "complex" else 1))
+        self.encoder = Layers(bands, encoder, bands, normed)
+        self.sub = Layers(2 * reach + 2, sub, 1, normed)
+        outputs = bins * (2 if mask == "complex" else 1)
+        self.decoder = Layers(2 * bands, decoder, outputs, normed)
         mel = melscale_fbanks(bins, 0.0, rate / 2, bands, rate)
         self.register_buffer("mel", mel, persistent=False)
         self.register_buffer("neighbours", neighbourhood(bands, reach), persistent=False)

@@ -1,6 +1,8 @@
 """What FullSubNet, its fast form and the TCN hybrid are made of.
 
-LSTM layers       one nn.LSTM each, so that each may lose units of its own; streamed cell by cell
+LSTM layers       one nn.LSTM each, so that each may lose units of its own; streamed cell by cell;
+                  on request behind a batch norm [C]: levels are all positive, around one, and
+                  without it most of what the first LSTM hears is that constant
 running mean      μ_t = μ_{t−1} + (level_t − μ_{t−1}) / min(t + 1, memory): the mean of all frames
                   up to t while t < memory, after that one that forgets at this rate; a frame is
                   divided by μ + ε (the papers' cumulative Laplace norm, whose memory has no end)
@@ -55,9 +57,12 @@ class Part(nn.Module):
 class Layers(Part):
     """LSTM layers and a linear one: [batch, inputs, time] → [batch, outputs, time]."""
 
-    def __init__(self, inputs: int, units: Sequence[int], outputs: int) -> None:
+    def __init__(
+        self, inputs: int, units: Sequence[int], outputs: int, normed: bool = False
+    ) -> None:
         super().__init__()
         widths = (inputs, *units)
+        self.norm = nn.BatchNorm1d(inputs) if normed else None
         self.lstms = nn.ModuleList(
             nn.LSTM(before, after, batch_first=True) for before, after in pairwise(widths)
         )
@@ -65,6 +70,8 @@ class Layers(Part):
 
     def forward(self, x: Tensor) -> Tensor:
         """The whole sequence."""
+        if self.norm is not None:
+            x = self.norm(x)
         x = x.transpose(1, 2)
         for lstm in self.lstms:
             x, _ = lstm(x)
@@ -73,6 +80,21 @@ class Layers(Part):
     def stream(self, name: str, rows: int = 1, every: int = 1) -> "StreamLayers":
         """See Part."""
         return StreamLayers(self, name, rows, every)
+
+
+class Affine(nn.Module):
+    """What a batch norm does once it is trained: [rows, inputs] → the same shape."""
+
+    def __init__(self, norm: nn.BatchNorm1d) -> None:
+        super().__init__()
+        assert norm.running_mean is not None and norm.running_var is not None
+        scale = norm.weight.detach() * torch.rsqrt(norm.running_var + norm.eps)
+        self.scale = nn.Parameter(scale)
+        self.shift = nn.Parameter(norm.bias.detach() - norm.running_mean * scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One frame."""
+        return x * self.scale + self.shift
 
 
 class Cell(nn.Module):
@@ -102,6 +124,7 @@ class StreamLayers(StreamPart):
 
     def __init__(self, layers: Layers, name: str, rows: int, every: int) -> None:
         super().__init__()
+        self.norm = nn.Identity() if layers.norm is None else Affine(layers.norm)
         self.cells = nn.ModuleList(cell for lstm in layers.lstms for cell in _cells(lstm))
         self.linear = copy.deepcopy(layers.linear)
         self.states: tuple[State, ...] = tuple(
@@ -121,7 +144,7 @@ class StreamLayers(StreamPart):
 
     def forward(self, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """x [rows, inputs] → [rows, outputs] and the new states."""
-        new: list[Tensor] = []
+        x, new = self.norm(x), list[Tensor]()
         for index, cell in enumerate(self._steps):
             before = states[2 * index : 2 * index + 2]
             shaped = tuple(state.reshape(len(x), cell.units) for state in before)

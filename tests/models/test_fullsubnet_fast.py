@@ -14,7 +14,11 @@ BINS, BANDS, FRAMES = 65, 8, 45
 
 
 def small(
-    stride: int = 2, staggered: bool = True, memory: int | None = None, mask: str = "complex"
+    stride: int = 2,
+    staggered: bool = True,
+    memory: int | None = None,
+    mask: str = "complex",
+    normed: bool = False,
 ) -> FastFullSubNet:
     torch.manual_seed(0)
     net = FastFullSubNet(
@@ -28,6 +32,7 @@ def small(
         stride=stride,
         staggered=staggered,
         memory=memory,
+        normed=normed,
     )
     lively(net)
     return net
@@ -77,6 +82,19 @@ def test_the_stream_equals_the_whole(stride: int, memory: int | None) -> None:
     whole = net(sound())
     assert (stream_whole(net.stream(), sound(), net.lookahead) - whole).abs().max() <= 1e-5
     assert whole.std() > 0.1
+
+
+@torch.no_grad()
+def test_the_stream_has_what_the_batch_norms_have_learned() -> None:
+    net = small(normed=True).train()
+    for seed in range(20):
+        net(sound(seed))
+    plain = small()
+    plain.load_state_dict(net.state_dict(), strict=False)
+    net.eval()
+    whole = net(sound())
+    assert (stream_whole(net.stream(), sound(), net.lookahead) - whole).abs().max() <= 1e-5
+    assert (plain(sound()) - whole).abs().max() > 0.1
 
 
 @torch.no_grad()
