@@ -6,8 +6,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from compress import spectra
+from compress import intelligibility_loss, perceptual_loss, spectra
 from compress.distillation import enhancement
+from compress.intelligibility_loss import Intelligibility
 from compress.mask_loss import Images
 from compress.perceptual_loss import N_FFT, RATE, Perceptual
 from device.errors import BadInputError
@@ -15,6 +16,10 @@ from device.manifest import Frozen
 
 SILENT = 1e-9  # mean square of a target without speech: it has no SI-SDR
 QUIETEST = 1e-5  # RMS below which an example is not brought to a common level
+LISTENERS = {  # parts that imitate a score of listening, and the frames that each needs
+    "perceptual": (Perceptual, perceptual_loss.SPAN),
+    "intelligibility": (Intelligibility, intelligibility_loss.SPAN),
+}
 
 
 class Loss(Frozen):
@@ -28,27 +33,40 @@ class Loss(Frozen):
     perceptual: float = Field(
         0.0, ge=0, description="PESQ's model of hearing (compress/perceptual_loss.py)"
     )
+    intelligibility: float = Field(
+        0.0, ge=0, description="short-time intelligibility (compress/intelligibility_loss.py)"
+    )
 
     @model_validator(mode="after")
     def _cirm_has_no_weights(self) -> "Loss":
-        if self.perceptual and self.target == "cirm":
-            raise ValueError('loss.perceptual needs loss.target "sound" or "frames"')
+        if self.listeners and self.target == "cirm":
+            raise ValueError(f'loss.{self.listeners[0]} needs loss.target "sound" or "frames"')
         return self
+
+    @property
+    def listeners(self) -> tuple[str, ...]:
+        """Parts of the loss that imitate a score of listening, by name."""
+        return tuple(name for name in LISTENERS if getattr(self, name))
+
+    @property
+    def span(self) -> int:
+        """Frames that a mixture must have at least."""
+        return max((LISTENERS[name][1] for name in self.listeners), default=1)
 
 
 class EnhancerLoss:
     """The loss that [loss] names, over the front end that masks and sounds go through."""
 
     def __init__(self, settings: Loss, end: spectra.FrontEnd) -> None:
-        """Raises BadInputError: a perceptual loss, and frames that are not PESQ's."""
+        """Raises BadInputError: a part that imitates listening, and other frames than its own."""
         self._settings, self._end = settings, end
         frame = (end.config.rate, end.config.n_fft, 2 * end.config.hop)
-        if settings.perceptual and frame != (RATE, N_FFT, N_FFT):
+        if settings.listeners and frame != (RATE, N_FFT, N_FFT):
             raise BadInputError(
-                f"loss.perceptual needs {RATE} Hz and frames of {N_FFT} samples at half overlap, "
-                f"not {frame[0]} Hz, {frame[1]} samples and a hop of {end.config.hop}"
+                f"loss.{settings.listeners[0]} needs {RATE} Hz and frames of {N_FFT} samples at "
+                f"half overlap, not {frame[0]} Hz, {frame[1]} samples and a hop of {end.config.hop}"
             )
-        self._perceptual = Perceptual() if settings.perceptual else None
+        self._listeners = {name: LISTENERS[name][0]() for name in settings.listeners}
 
     def __call__(
         self, net: nn.Module, noisy: Tensor, target: Tensor, teacher: nn.Module | None
@@ -115,11 +133,11 @@ class EnhancerLoss:
         return loss
 
     def _heard(self, estimate: Tensor, target: Tensor) -> Tensor | float:
-        """Perceptual part of the loss, of power spectra [example, bin, frame] with speech."""
-        if self._perceptual is None:
-            return 0.0
-        distance: Tensor = self._perceptual.to(estimate.device)(estimate, target)
-        return self._settings.perceptual * distance.mean()
+        """What listeners would say, of power spectra [example, bin, frame] with speech."""
+        return sum(
+            getattr(self._settings, name) * part.to(estimate.device)(estimate, target).mean()
+            for name, part in self._listeners.items()
+        )
 
 
 def shortfall(sound: Tensor, target: Tensor) -> Tensor:

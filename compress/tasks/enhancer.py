@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from compress import mask_networks, perceptual_loss, spectra, speech, speech_metrics, start
+from compress import mask_networks, spectra, speech, speech_metrics, start
 from compress.enhancer_loss import EnhancerLoss, Loss, shortfall
 from compress.mask_networks import Network, Tcn
 from compress.mixing import Mixer, Mixing
@@ -52,11 +52,12 @@ class Settings(Frozen):
         return self
 
     @model_validator(mode="after")
-    def _perceptual_has_frames(self) -> "Settings":
+    def _listeners_have_frames(self) -> "Settings":
         frames = int(self.mixing.seconds * self.data.rate / self.model.hop)
-        if self.loss.perceptual and frames < perceptual_loss.SPAN:
-            least = perceptual_loss.SPAN * self.model.hop / self.data.rate
-            raise ValueError(f"mixing.seconds must be {least:g} or more for loss.perceptual")
+        if frames < self.loss.span:
+            least = self.loss.span * self.model.hop / self.data.rate
+            name = self.loss.listeners[0]
+            raise ValueError(f"mixing.seconds must be {least:g} or more for loss.{name}")
         return self
 
     @model_validator(mode="after")
