@@ -134,10 +134,11 @@ class EnhancerLoss:
 
     def _heard(self, estimate: Tensor, target: Tensor) -> Tensor | float:
         """What listeners would say, of power spectra [example, bin, frame] with speech."""
-        return sum(
-            getattr(self._settings, name) * part.to(estimate.device)(estimate, target).mean()
-            for name, part in self._listeners.items()
-        )
+        loss: Tensor | float = 0.0
+        for name, part in self._listeners.items():
+            heard = part.to(estimate.device)(estimate, target).mean()
+            loss = loss + getattr(self._settings, name) * heard
+        return loss
 
 
 def shortfall(sound: Tensor, target: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class Intelligibility(nn.Module):
         self.register_buffer("bands", band_matrix())
 
     def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
-        """Power spectra [batch, bin, frame] → [batch]: 0 for equal ones, .3 for noise in place of speech.
+        """Power spectra [batch, bin, frame] → [batch]: 0 for equal ones, .3 for plain noise.
 
         At least 24 frames; a target without any speech has no meaning here.
         """
