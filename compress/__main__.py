@@ -96,15 +96,10 @@ def _several(seeds: str | None) -> tuple[int, ...]:
 
 
 def _folders(data: Path | None) -> tuple[Path, ...]:
-    """Where paths of a recipe are looked up: the user's folder first, then the default data."""
-    from compress.defaults import default_data, default_root
+    from compress import defaults
 
-    named = data or (Path(os.environ["FIELDWREN_DATA"]) if "FIELDWREN_DATA" in os.environ else None)
-    if named is None:
-        return (default_data(),)
-    if not named.is_dir():
-        raise BadInputError(f"{named}: no such data folder")
-    return (named, default_root())
+    named = os.environ.get("FIELDWREN_DATA")
+    return defaults.folders(data or (Path(named) if named is not None else None))
 
 
 if __name__ == "__main__":

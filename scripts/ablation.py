@@ -32,7 +32,7 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
-from compress import advance, pipeline, store, tasks
+from compress import advance, defaults, pipeline, store, tasks
 from compress.pack import pack
 from compress.recipe import Recipe, find, load
 from compress.steps import Cicr, Codebook, Finetune, NetAdapt, Quantize, Step, Tuning
@@ -238,14 +238,12 @@ def main(
     part: Annotated[str, typer.Option(help="I/N: this process's share; 0/0: baselines")] = "0/1",
 ) -> None:
     """Train, deploy, score and time every combination of a recipe's parts."""
-    from compress.defaults import default_data, default_root
-
     index, _, of = part.partition("/")
     valid = index.isdecimal() and of.isdecimal() and (part == "0/0" or int(index) < int(of))
     if not valid:
         raise errors.BadInputError(f"--part {part}: not I/N with I below N")
     loaded = load(recipe)
-    folders = (default_data(),) if data is None else (data, default_root())
+    folders = defaults.folders(data)
     target, console = out or Path("runs") / f"ablation-{loaded.name}", Console(soft_wrap=True)
     for chosen in seed or [loaded.seed]:
         task = tasks.plugin(loaded.task, find(recipe)).make(loaded.settings, folders, chosen)

@@ -18,8 +18,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from compress import advance, recipe, store, tasks
-from compress.defaults import default_root
+from compress import advance, defaults, recipe, store, tasks
 from compress.recipe import Recipe
 from compress.task import Task
 from device import files
@@ -59,7 +58,7 @@ def start(named: str, data: Path, out: Path, seed: int) -> Start:
     """
     found = recipe.load(named)
     plugin = tasks.plugin(found.task, recipe.find(named))
-    task: Task = plugin.make(found.settings, (data, default_root()), seed)
+    task: Task = plugin.make(found.settings, defaults.folders(data), seed)
     example = task.example()
     torch.manual_seed(seed)
     net = task.build()

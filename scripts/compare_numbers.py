@@ -30,7 +30,7 @@ from pydantic import Field, field_validator
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
-from compress import advance, recipe, store, tasks
+from compress import advance, defaults, recipe, store, tasks
 from compress.pack import Packed, pack
 from compress.steps import Quantize
 from compress.task import Task
@@ -100,7 +100,7 @@ def run(
     chosen = studies.read(study, Study)
     loaded = recipe.load(chosen.recipe)
     plugin = tasks.plugin(loaded.task, recipe.find(chosen.recipe))
-    task: Task = plugin.make(loaded.settings, (data,), seed)
+    task: Task = plugin.make(loaded.settings, defaults.folders(data), seed)
     net = task.build()
     try:
         net.load_state_dict(torch.load(stage / store.STATE, weights_only=True))

@@ -15,7 +15,7 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
-from compress import export, measure, recipe
+from compress import defaults, export, measure, recipe
 from compress.recipe import Measure
 from compress.steps import Quantize
 from compress.tasks import dtln
@@ -40,7 +40,7 @@ cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 def main(data: Annotated[Path, typer.Option(help="data folder of the recipe")]) -> None:
     """Print the table."""
     settings = recipe.load(str(Path(__file__).parents[1] / RECIPE)).settings
-    task = dtln.make(settings, (data,), 0)
+    task = dtln.make(settings, defaults.folders(data), 0)
     parts = task.one_step(task.build().eval())
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     for form, (scheme, keep) in FORMS.items():

@@ -31,7 +31,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
-from compress import advance, pipeline, store, tasks
+from compress import advance, defaults, pipeline, store, tasks
 from compress.networks import EnasTable
 from compress.recipe import Recipe, find, load
 from compress.steps import Extract, Prune, Schedule, Search
@@ -85,7 +85,9 @@ def run(
         raise errors.BadInputError(f"no arm {unknown[0]!r}; there are {', '.join(ARMS)}")
     base = load(recipe)
     for seed in _seeds(seeds):
-        task = tasks.plugin(base.task, find(recipe)).make(base.settings, (data,), seed)
+        task = tasks.plugin(base.task, find(recipe)).make(
+            base.settings, defaults.folders(data), seed
+        )
         for arm in wanted:
             made = _run(base, task, data, out, arm, seed)
             path = _folder(out, arm, seed) / enas_table.FILE
@@ -109,7 +111,9 @@ def _run(base: Recipe, task: Task, data: Path, out: Path, arm: str, seed: int) -
     """The arm's result; what is finished for the same key is not scored again."""
     changed, folder = _variant(base, out, arm, seed), _folder(out, arm, seed)
     if changed.settings != base.settings:  # the network is given: a task of its own
-        task = tasks.plugin(base.task, find(RECIPE)).make(changed.settings, (data,), seed)
+        task = tasks.plugin(base.task, find(RECIPE)).make(
+            changed.settings, defaults.folders(data), seed
+        )
     if arm == SCRATCH:
         ended = _scratch(changed, task, out, seed)
     else:

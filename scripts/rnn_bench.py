@@ -33,7 +33,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
-from compress import advance, count, export, measure, recipe, store, tasks
+from compress import advance, count, defaults, export, measure, recipe, store, tasks
 from compress.recipe import Measure
 from compress.rnn.counts import counts
 from compress.steps import Change, Quantize, Schedule
@@ -136,7 +136,7 @@ class Runner:
         path = str(beside / study.recipe) if (beside / study.recipe).is_file() else study.recipe
         self.recipe = recipe.load(path)
         plugin = tasks.plugin(self.recipe.task, recipe.find(path))
-        self.task: Task = plugin.make(self.recipe.settings, (data,), seed)
+        self.task: Task = plugin.make(self.recipe.settings, defaults.folders(data), seed)
         self.example = self.task.example()
         torch.manual_seed(seed)
         self.baseline = self.task.build()

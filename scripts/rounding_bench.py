@@ -19,7 +19,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
-from compress import allocation, count, prune, recipe, tasks
+from compress import allocation, count, defaults, prune, recipe, tasks
 from compress.steps import Prune
 from compress.task import Task
 from device import errors
@@ -39,7 +39,9 @@ def main(
     for name in recipes:
         loaded = recipe.load(name)
         torch.manual_seed(0)
-        task = tasks.plugin(loaded.task, recipe.find(name)).make(loaded.settings, (data,), 0)
+        task = tasks.plugin(loaded.task, recipe.find(name)).make(
+            loaded.settings, defaults.folders(data), 0
+        )
         net, example = task.build().eval(), task.example()
         with tempfile.TemporaryDirectory() as folder:
             plain, whole = exported(task, net, Path(folder), "baseline", threads)

@@ -23,8 +23,7 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
-from compress import recipe
-from compress.defaults import default_root
+from compress import defaults, recipe
 from compress.speech import Pair, Samples
 from compress.speech_sets import SpeechSets, own
 from compress.tasks.enhancer import Settings
@@ -71,7 +70,7 @@ def recordings(name: str, data: Path, splits: Sequence[Split]) -> Sets:
         raise errors.BadInputError(f"{name}: works at {settings.data.rate} Hz, peers at {RATE} Hz")
     if not data.is_dir():
         raise errors.BadInputError(f"{data}: no such data folder")
-    folders = (data, default_root())
+    folders = defaults.folders(data)
     sets = SpeechSets(own(settings.data, data), settings.score, folders)
     found = {
         split.value: sets.pairs if split is Split.PAIRS else _numbered(sets.mixtures(split.value))

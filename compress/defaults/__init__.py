@@ -19,6 +19,18 @@ def default_root() -> Path:
     return Path(__file__).resolve().parents[2] / ".cache" / "fieldwren"
 
 
+def folders(data: Path | None) -> tuple[Path, ...]:
+    """Where a recipe's paths are looked up: the user's folder first, then the default data.
+
+    Raises BadInputError: no such folder; or none named, and the default data is not complete.
+    """
+    if data is None:
+        return (default_data(),)
+    if not data.is_dir():
+        raise BadInputError(f"{data}: no such data folder")
+    return (data, default_root())
+
+
 def default_data(root: Path | None = None) -> Path:
     """The folder of the complete default data.
 
