@@ -17,8 +17,6 @@ Against P.862.2: bands and threshold from formulas, not from its tables; no alig
 phase, which a mask leaves alone, does not enter. On 40 validation mixtures, noisy or behind a
 network's masks of several strengths, its scores and those of the package `pesq` correlate by .98.
 The idea of such a loss is PMSQE's (Martín-Doñas et al. 2018, doi:10.1109/LSP.2018.2871419).
-
-It is for networks that are trained already (docs/decisions.md).
 """
 
 from itertools import pairwise
