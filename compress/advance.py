@@ -12,13 +12,15 @@ from compress.task import Task
 from compress.workers import HERE, Workers
 from device.manifest import Frozen
 
+Stage = Search | Schedule | Change | Resize  # what has a folder of its own
 
-def kind(step: Search | Schedule | Change | Resize) -> str:
+
+def kind(step: Stage) -> str:
     """Of a recipe's step; the baseline's table is a schedule and nothing else."""
     return str(getattr(step, "kind", "baseline"))
 
 
-def key(step: Search | Schedule | Change | Resize, parent: str) -> str:
+def key(step: Stage, parent: str) -> str:
     """Of the stage that a step is. Settings left at their defaults do not count, so that an option
     added later does not throw finished stages away; a default that changes raises store.FORMAT."""
     return store.key(kind(step), step.model_dump(exclude_defaults=True), parent)
@@ -34,7 +36,7 @@ def advance(
     place: store.Place,
     task: Task,
     net: nn.Module,
-    step: Search | Schedule | Change | Resize,
+    step: Stage,
     *,
     seed: int,
     example: Tensor,

@@ -10,6 +10,7 @@ import copy
 import csv
 import io
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import get_args
 
@@ -102,6 +103,19 @@ def run(
     return made
 
 
+def stages(recipe: Recipe) -> tuple[advance.Stage, ...]:
+    """The steps up to the network that is deployed, in order."""
+    first: tuple[advance.Stage, ...] = () if recipe.search is None else (recipe.search,)
+    changes = [step for step in recipe.steps if not isinstance(step, Quantize)]
+    return (*first, recipe.baseline, *changes)
+
+
+def last_key(recipe: Recipe, task: Task, seed: int) -> str:
+    """The key of the last stage, whether it has been done or not."""
+    start = advance.root(task, recipe.task, recipe.settings, seed)
+    return reduce(lambda parent, step: advance.key(step, parent), stages(recipe), start)
+
+
 def train(
     recipe: Recipe,
     task: Task,
@@ -116,8 +130,8 @@ def train(
         BadInputError: a step does not fit the task; nothing has been trained then.
         FieldwrenError: a stage failed.
     """
-    for step in recipe.steps:
-        resize.view(task, step)
+    for wanted in recipe.steps:
+        resize.view(task, wanted)
     torch.manual_seed(seed)
     net = task.build()
     example = task.example()
@@ -125,9 +139,7 @@ def train(
     key = advance.root(task, recipe.task, recipe.settings, seed)
     baseline_key = key
     records: list[store.Record] = []
-    changes = [step for step in recipe.steps if not isinstance(step, Quantize)]
-    first = () if recipe.search is None else (recipe.search,)
-    for index, step in enumerate((*first, recipe.baseline, *changes)):
+    for index, step in enumerate(stages(recipe)):
         key = advance.key(step, key)
         if (viewed := resize.view(task, step)) is not task:
             task, example = viewed, viewed.example()

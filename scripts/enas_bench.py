@@ -54,6 +54,7 @@ SEARCHES: dict[str, dict[str, JsonValue]] = {
 }
 SCRATCH = "scratch"
 ARMS = (*SEARCHES, SCRATCH)
+AFTER_BOTH = ("cells-l1", "ratios", SCRATCH)  # arms that take something from what `both` found
 DEFAULT = "both,random,beta0,cells-l1,ratios,scratch"
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 Out = Annotated[Path, typer.Option(help="results")]
@@ -109,6 +110,8 @@ def table(out: Out) -> None:
 
 def _run(base: Recipe, task: Task, data: Path, out: Path, arm: str, seed: int) -> enas_table.Result:
     """The arm's result; what is finished for the same key is not scored again."""
+    if arm in AFTER_BOTH:
+        _need_both(base, task, out, seed)
     changed, folder = _variant(base, out, arm, seed), _folder(out, arm, seed)
     if changed.settings != base.settings:  # the network is given: a task of its own
         task = tasks.plugin(base.task, find(RECIPE)).make(
@@ -146,6 +149,13 @@ def _run(base: Recipe, task: Task, data: Path, out: Path, arm: str, seed: int) -
     )
 
 
+def _need_both(base: Recipe, task: Task, out: Path, seed: int) -> None:
+    """Raises BadInputError: the arm `both` of this recipe, data and seed is not finished."""
+    path = _folder(out, "both", seed) / enas_table.FILE
+    if enas_table.read(path).key != pipeline.last_key(base, task, seed):
+        raise errors.BadInputError(f"{path}: of another recipe or other data: run `both` again")
+
+
 def _walk(recipe: Recipe, task: Task, folder: Path, seed: int) -> Ended:
     trained = pipeline.train(recipe, task, folder, seed, Console(soft_wrap=True))
     return Ended(trained.result, trained.result_key, trained.records)
@@ -169,7 +179,6 @@ def _cut(recipe: Recipe, child: Ended, out: Path, seed: int) -> Recipe:
 
 def _scratch(recipe: Recipe, task: Task, out: Path, seed: int) -> Ended:
     """The network that `both` ended with, trained from fresh weights."""
-    enas_table.read(_folder(out, "both", seed) / enas_table.FILE)  # or it would be searched now
     both = _walk(recipe, task, _folder(out, "both", seed), seed)
     torch.manual_seed(seed)
     for layer in both.net.modules():

@@ -94,6 +94,8 @@ def test_arms_from_search_to_table(tmp_path: Path) -> None:
     assert {file: file.stat().st_mtime_ns for file in out.rglob("state.pt")} == stages
     assert read(out / "both-seed0" / "result.json") == both
     path.write_text(path.read_text().replace("lr = 0.02", "lr = 0.01"))
+    with pytest.raises(BadInputError, match="another recipe or other data: run `both` again"):
+        run(tmp_path, out, "scratch", "0", str(path))
     run(tmp_path, out, "both", "0", str(path))
     assert read(out / "both-seed0" / "result.json").key != both.key
 
