@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from apps.demo.broker import Broker
-from device import images
 from device.images import Image
 from tests import bundles
 from tests.http_camera import Server
@@ -282,57 +281,3 @@ def test_changed_bundle_is_refused(tmp_path: Path, classifier: Path, film: Path)
     done = birds("watch", "--config", configure(tmp_path, classifier, film, free_port()))
 
     refused(done, "model.tflite", "hash")
-
-
-# --- classify ---
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> dict[str, Path]:
-    made = {}
-    for name, colour in (("red", RED), ("green", GREEN), ("blue", BLUE)):
-        made[name] = tmp_path / f"a {name} one.png"
-        made[name].write_bytes(images.jpeg(np.full((60, 80, 3), colour, np.uint8)))
-    return made
-
-
-def test_classify_gives_one_json_line_per_picture(
-    pictures: dict[str, Path], classifier: Path
-) -> None:
-    done = birds("classify", *pictures.values(), "--bundle", classifier, "--json")
-
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    for line, (name, path) in zip(lines, pictures.items(), strict=True):
-        assert list(line) == ["file", "label", "confidence", "top5", "ms"]
-        assert (line["file"], line["label"]) == (str(path), name)
-        assert line["confidence"] > 0.99 and line["ms"] > 0
-        assert line["top5"][0] == {"label": name, "confidence": line["confidence"]}
-        assert len(line["top5"]) == 4  # all that this model knows
-        assert sum(guess["confidence"] for guess in line["top5"]) == pytest.approx(1)
-
-
-def test_classify_prints_an_aligned_table(pictures: dict[str, Path], classifier: Path) -> None:
-    done = birds("classify", *pictures.values(), "--bundle", classifier)
-
-    lines = done.stdout.splitlines()
-    assert [line.split("  ")[2].strip() for line in map(_squeezed, lines)] == list(pictures)
-    assert len({line.index("%") for line in lines}) == 1
-
-
-def _squeezed(line: str) -> str:
-    return re.sub(r" {2,}", "  ", line)
-
-
-def test_classify_refuses_before_it_prints(pictures: dict[str, Path], classifier: Path) -> None:
-    pictures["red"].with_name("broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 broken")
-    broken, missing = (pictures["red"].with_name(name) for name in ("broken.jpg", "gone.jpg"))
-    good = pictures["green"]
-
-    refused(birds("classify", good, broken, "--bundle", classifier, "--json"), "broken.jpg")
-    refused(birds("classify", good, missing, "--bundle", classifier), "gone.jpg")
-    refused(birds("classify", good, "--bundle", classifier / "no"), "no such bundle")
-
-
-def test_classify_refuses_another_tasks_bundle(pictures: dict[str, Path], enhancer: Path) -> None:
-    refused(birds("classify", pictures["red"], "--bundle", enhancer), "to enhance")
