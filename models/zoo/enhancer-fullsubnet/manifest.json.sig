@@ -1,0 +1,1 @@
+KYy6SArfcaZ3/PMbIiI38EQ7BuMBkH92CE5oPeZJvz4Hk5miJyZIMCK31hodgcd1d+CFbXgyEfe+jnQdjzFbCg==
