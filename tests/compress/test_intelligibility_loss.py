@@ -6,9 +6,8 @@ import torch
 from pystoi import stoi
 
 from compress import intelligibility_loss
-from compress.enhancer_loss import EnhancerLoss, Loss
 from compress.intelligibility_loss import Intelligibility
-from tests.compress.test_perceptual_loss import END, RATE, power, voiced
+from tests.compress.voices import END, RATE, power, voiced
 
 
 def test_bands_are_third_octaves() -> None:
@@ -56,35 +55,3 @@ def test_pauses_do_not_count() -> None:
     noisy = power(clean)
     noisy[..., 70:] += 1e-3 * noisy.mean()
     assert Intelligibility()(noisy, power(clean)).item() < 0.05
-
-
-def test_gradients_are_finite_in_silence() -> None:
-    clean = voiced(2)
-    clean[:, : RATE // 2] = 0
-    for noisy in (torch.zeros_like(clean), clean):
-        mask = torch.full((1, 257, 126), 0.5, requires_grad=True)
-        Intelligibility()(mask.square() * power(noisy), power(clean)).sum().backward()
-        assert mask.grad is not None
-        assert mask.grad.isfinite().all()
-
-
-def test_it_is_part_of_the_loss_of_sounds_and_of_frames() -> None:
-    class Half(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.full_like(x, 0.5)
-
-    torch.manual_seed(1)
-    clean = torch.cat((voiced(3), torch.zeros(1, 2 * RATE)))  # one example has no speech
-    noisy = clean + 0.01 * torch.randn_like(clean)
-    wanted = Intelligibility()(power(noisy[:1]), power(clean[:1])).item()
-    for target in ("sound", "frames"):
-        with_it, without = (
-            EnhancerLoss(Loss(target=target, intelligibility=w), END)(Half(), noisy, clean, None)
-            for w in (30.0, 0.0)
-        )
-        assert (with_it - without).item() == pytest.approx(30 * wanted, rel=5e-3)
-
-
-def test_a_network_that_cannot_answer_it_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"loss\.intelligibility needs loss\.target"):
-        Loss(target="cirm", intelligibility=1.0)
