@@ -2,11 +2,14 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from compress import spectra
 from compress.enhancer_loss import LISTENERS, EnhancerLoss, Loss
+from compress.tasks.enhancer import Settings
 from device.errors import BadInputError
 from device.manifest import SpectrumInput
+from tests.compress.sounds import SMALL
 from tests.compress.voices import END, FRAMES, RATE, power, voiced
 
 each = pytest.mark.parametrize("name", LISTENERS)
@@ -51,3 +54,14 @@ def test_it_needs_its_own_frames_and_a_sound(name: str) -> None:
         EnhancerLoss(Loss.model_validate({"target": "frames", name: 1.0}), other)
     with pytest.raises(ValueError, match=rf"loss\.{name} needs loss\.target"):
         Loss.model_validate({"target": "cirm", name: 1.0})
+
+
+@pytest.mark.parametrize(("name", "least"), [("perceptual", 0.32), ("intelligibility", 0.384)])
+def test_mixtures_must_be_long_enough(name: str, least: float) -> None:
+    def settings(seconds: float) -> Settings:
+        loss = {"target": "sound", name: 1.0}
+        return Settings.model_validate({**SMALL, "mixing": {"seconds": seconds}, "loss": loss})
+
+    settings(least)
+    with pytest.raises(ValidationError, match=rf"must be {least} or more for loss\.{name}"):
+        settings(least - 0.016)
