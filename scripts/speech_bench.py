@@ -68,8 +68,6 @@ def recordings(name: str, data: Path, splits: Sequence[Split]) -> Sets:
         raise errors.BadInputError(f"{name}: not a recipe of a speech enhancer")
     if settings.data.rate != RATE:
         raise errors.BadInputError(f"{name}: works at {settings.data.rate} Hz, peers at {RATE} Hz")
-    if not data.is_dir():
-        raise errors.BadInputError(f"{data}: no such data folder")
     folders = defaults.folders(data)
     sets = SpeechSets(own(settings.data, data), settings.score, folders)
     found = {
