@@ -48,11 +48,6 @@ class Loss(Frozen):
         """Parts of the loss that imitate a score of listening, by name."""
         return tuple(name for name in LISTENERS if getattr(self, name))
 
-    @property
-    def span(self) -> int:
-        """Frames that a mixture must have at least."""
-        return max((LISTENERS[name][1] for name in self.listeners), default=1)
-
 
 class EnhancerLoss:
     """The loss that [loss] names, over the front end that masks and sounds go through."""

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from compress import mask_networks, spectra, speech, speech_metrics, start
-from compress.enhancer_loss import EnhancerLoss, Loss, shortfall
+from compress.enhancer_loss import LISTENERS, EnhancerLoss, Loss, shortfall
 from compress.mask_networks import Network, Tcn
 from compress.mixing import Mixer, Mixing
 from compress.speech_sets import Score, Sources, SpeechSets, own
@@ -54,10 +54,11 @@ class Settings(Frozen):
     @model_validator(mode="after")
     def _listeners_have_frames(self) -> "Settings":
         frames = int(self.mixing.seconds * self.data.rate / self.model.hop)
-        if frames < self.loss.span:
-            least = self.loss.span * self.model.hop / self.data.rate
-            name = self.loss.listeners[0]
-            raise ValueError(f"mixing.seconds must be {least:g} or more for loss.{name}")
+        for name in self.loss.listeners:
+            _, span = LISTENERS[name]
+            if frames < span:
+                least = span * self.model.hop / self.data.rate
+                raise ValueError(f"mixing.seconds must be {least:g} or more for loss.{name}")
         return self
 
     @model_validator(mode="after")
