@@ -1,1 +1,1 @@
-KYy6SArfcaZ3/PMbIiI38EQ7BuMBkH92CE5oPeZJvz4Hk5miJyZIMCK31hodgcd1d+CFbXgyEfe+jnQdjzFbCg==
+MP3impnfhuqaTZdcnD+8ydlsppS4jm8GPYgmO85azveYO0Cjxbzy6bCrzfWC7AC3NzGPvEIlukUztvtPrcf4Cw==
