@@ -3,13 +3,42 @@
 Frame t:   model(frame, **memory.inputs())  →  memory.keep(outputs)
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from device.manifest import StateSpec
+from device.manifest import RingSpec, StateSpec
 from device.rings import Rings
 from device.samples import Array
+
+
+class Line:
+    """A ring that is read at one delay alone: the arrays themselves wait, nothing is copied."""
+
+    def __init__(self, ring: RingSpec) -> None:
+        (self._delay,) = ring.delays
+        self._width = ring.width
+        self.reset()
+
+    def delayed(self) -> Array:
+        """[1, width], the array pushed `delay` pushes ago; not to be written to."""
+        return self._waiting[0]
+
+    def push(self, newest: Array) -> None:
+        """Add one frame, [1, width]; the array is kept and must stay as it is."""
+        self._waiting.append(newest)
+
+    def reset(self) -> None:
+        """Back to the start of a stream."""
+        silence: Array = np.zeros((1, self._width), np.float32)
+        self._waiting = deque([silence] * self._delay, self._delay)
+
+
+def _history(rings: tuple[RingSpec, ...]) -> Rings | Line:
+    """What remembers a state's rings."""
+    alone = len(rings) == 1 and len(rings[0].delays) == 1 and rings[0].delays[0] > 0
+    return Line(rings[0]) if alone else Rings(rings)
 
 
 class Memory:
@@ -21,7 +50,7 @@ class Memory:
     """
 
     def __init__(self, states: Sequence[StateSpec], shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self._rings = [(state, Rings(state.rings)) for state in states if state.rings]
+        self._rings = [(state, _history(state.rings)) for state in states if state.rings]
         self._carried = [state for state in states if not state.rings]
         self._zeros: dict[str, Array] = {
             state.input: np.zeros(shapes[state.input], np.float32) for state in self._carried

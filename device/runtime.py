@@ -87,6 +87,9 @@ class Runtime:
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise BadInputError(f"{model}: {package} cannot run this model: {reason}") from error
+        self._zeros = {
+            key: np.zeros(detail["shape"], np.float32) for key, detail in self._outputs.items()
+        }
         self.threads = threads
         self.description = f"{package}, {delegate}, {platform.machine()}"
 
@@ -134,7 +137,9 @@ class Runtime:
             if value.dtype != np.float32:
                 scale, zero = detail["quantization"]
                 value = (value.astype(np.float32) - zero) * np.float32(scale)
-            if not np.isfinite(value).all():
+            # 0·x is 0 unless x is NaN or infinite; isfinite().all() takes twice as long, and an
+            # enhancer's many small states took a tenth of its time
+            if np.vdot(value, self._zeros[key]) != 0:
                 raise NonFiniteError(f"model output {key} is not finite")
             results[key] = value
         return results

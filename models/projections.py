@@ -12,6 +12,7 @@ which then share its columns and its right factor (packed).
 """
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -57,13 +58,14 @@ class Matrix(nn.Module):
         """Of the columns [k], ascending; what would gather all inputs gathers none."""
         return cls(inputs, factors, None if len(columns) == inputs else columns)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """[…, inputs] → […, rows], as deployed."""
         if self.columns is not None:
             x = x.index_select(-1, self.columns)
-        for factor in reversed(list(self.factors)):
+        last, *others = self.factors
+        for factor in reversed(others):
             x = F.linear(x, factor)
-        return x
+        return F.linear(x, last, bias)
 
     def dense(self) -> Tensor:
         """[rows, inputs], differentiable."""
@@ -113,11 +115,20 @@ class Projection(nn.Module):
         """Keep the same rows in other forms."""
         self.matrices = nn.ModuleList(matrices)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[…, inputs] → […, groups · rows]."""
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """[…, inputs] → […, groups · rows], with a bias [groups · rows] if one is given.
+
+        A bias that is added here is the product's own in the exported file, not a node after it.
+        """
         if self.gate is not None:
-            return F.linear(x, self.dense())
-        return torch.cat([matrix(x) for matrix in self.parts], -1)
+            return F.linear(x, self.dense(), bias)
+        ends = list(accumulate((matrix.rows for matrix in self.parts), initial=0))
+        results = []
+        for matrix, start, end in zip(self.parts, ends, ends[1:], strict=False):
+            own = bias if bias is None or len(ends) == 2 else bias[start:end]
+            # forward(): torch's counter of operations refuses views of weights between modules
+            results.append(matrix.forward(x, own))
+        return torch.cat(results, -1)
 
     def dense(self) -> Tensor:
         """[groups · rows, inputs], differentiable."""
@@ -138,8 +149,8 @@ class Map(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[…, inputs] → […, outputs]."""
-        y: Tensor = self.x(x)
-        return y if self.bias is None else y + self.bias
+        y: Tensor = self.x(x, self.bias)
+        return y
 
 
 class Table(nn.Module):
@@ -168,5 +179,5 @@ class Table(nn.Module):
 
     def scores(self, vector: Tensor) -> Tensor:
         """[…, size] → logits […, words]."""
-        logits: Tensor = self.x(vector) + self.bias
+        logits: Tensor = self.x(vector, self.bias)
         return logits

@@ -60,7 +60,7 @@ class Recurrent(nn.Module):
 
     def step(self, x: Tensor, state: State) -> State:
         """x [batch, inputs] → the new state; its first part is the output."""
-        return self._cell(self.x(x), state)
+        return self._cell(self.x(x, self.bias), state)
 
     def forward(self, sequence: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """[time, batch, inputs] → [time, batch, units] and the last state."""
@@ -68,7 +68,7 @@ class Recurrent(nn.Module):
         if self.training:
             return self._fused(sequence, state)
         outputs = []
-        for projected in self.x(sequence):
+        for projected in self.x(sequence, self.bias):
             state = self._cell(projected, state)
             outputs.append(state[0])
         return torch.stack(outputs), state
@@ -76,11 +76,11 @@ class Recurrent(nn.Module):
     def _cell(self, projected: Tensor, state: State) -> State:
         if self.kind == "lstm":
             h, c = state
-            i, f, g, o = (projected + self.h(h) + self.bias).chunk(4, -1)
+            i, f, g, o = (projected + self.h(h)).chunk(4, -1)
             c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
             return torch.sigmoid(o) * torch.tanh(c), c
         (h,) = state
-        x_r, x_z, x_n = (projected + self.bias).chunk(3, -1)
+        x_r, x_z, x_n = projected.chunk(3, -1)
         h_r, h_z, h_n = self.h(h).chunk(3, -1)
         n = torch.tanh(x_n + torch.sigmoid(x_r + h_r) * (h_n + self.candidate))
         z = torch.sigmoid(x_z + h_z)

@@ -89,3 +89,22 @@ def test_nan_at_run_time_is_an_error_of_its_own(tmp_path: Path) -> None:
     assert fragile(np.full((8, 8, 3), 255, np.uint8)).top(1)[0].confidence > 0
     with pytest.raises(NonFiniteError):
         fragile(np.zeros((8, 8, 3), np.uint8))
+
+
+class Inverse(nn.Module):
+    """1 / the mean of the picture, and huge multiples of it: infinite for a black one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor([1.0, 1e38, -1e38, 0.0]))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.scale / image.mean((1, 2, 3))[:, None]
+
+
+def test_infinity_is_such_an_error_and_huge_numbers_are_not(tmp_path: Path) -> None:
+    inverse = Classifier(bundle.load(bundles.make_classifier(tmp_path / "x", net=Inverse())))
+
+    assert inverse(np.full((8, 8, 3), 255, np.uint8)).top(1)[0].confidence == 1
+    with pytest.raises(NonFiniteError):
+        inverse(np.zeros((8, 8, 3), np.uint8))
