@@ -33,7 +33,7 @@ compress: setup data ## train, prune, quantize, verify, bundle: RECIPE="birds-qu
 	@set -e; for recipe in $(RECIPE); do $(PY) -m compress run $$recipe $(if $(DATA),--data $(DATA)); done
 
 bench: setup data ## real-time factors and speed-up of the zoo on this machine
-	@set -e; for name in birds enhancer-bands enhancer-tcn; do \
+	@set -e; for name in birds enhancer-bands enhancer-fullsubnet enhancer-tcn; do \
 		$(PY) scripts/rtf.py --bundle models/zoo/$$name; \
 		$(PY) scripts/speedup.py --baseline models/zoo/$$name-baseline --compressed models/zoo/$$name; \
 	done

@@ -43,7 +43,7 @@ want=$(cat pyproject.toml constraints.txt scripts/setup.sh | sha256sum | cut -c1
 if [ -x "$VENV/bin/python" ] && [ "$(cat "$VENV/.fieldwren" 2>/dev/null)" = "$want" ]; then
     exit 0
 fi
-echo "Python packages into $VENV (about 2.7 GB, a few minutes the first time)"
+echo "Python packages into $VENV (about 3 GB, a few minutes the first time)"
 [ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV"
 "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt \
     ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} torch==2.13.0
