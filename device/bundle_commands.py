@@ -72,7 +72,9 @@ def install(
 ) -> None:
     """Verify a bundle fully, then make it the current one of its name."""
     new = _open(file, store).install(source)
-    print(f"installed {new.name} {new.version}: {new.path.parent / 'current'} → {new.path.name}")
+    current = new.path.parent / "current"
+    print(f"installed {new.name} {new.version}: {current} → {new.path.name}")
+    print(f'to use it: bundle = "{current}" in the configuration, then start the app again')
 
 
 @cli.command("list")

@@ -85,7 +85,8 @@ def _bundle(check: str, path: Path, task: str, rules: config.Bundles) -> Finding
     try:
         model = bundle.load(path, policy=rules.signature, key_folders=rules.trusted_keys)
     except BadInputError as error:
-        return fail(check, str(error), "install a good one (python -m device bundle install DIR --config FILE) and name it in bundle =")
+        advice = "install a good one: python -m device bundle install DIR --config FILE"
+        return fail(check, str(error), f"{advice}; it says the path to give as bundle")
     manifest = model.bundle.manifest
     found = (
         f"{manifest.name} {manifest.version}, golden vectors right on {model.runtime.description}"
