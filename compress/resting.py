@@ -21,12 +21,24 @@ def resting(net: nn.Module) -> Iterator[nn.Module]:
 @contextmanager
 def differentiable(net: nn.Module) -> Iterator[nn.Module]:
     """`resting`, with gradients for frozen parameters, too."""
-    frozen = [parameter for parameter in net.parameters() if not parameter.requires_grad]
-    for parameter in frozen:
-        parameter.requires_grad_(True)
+    with _gradients(net, True), resting(net):
+        yield net
+
+
+@contextmanager
+def constant(net: nn.Module) -> Iterator[nn.Module]:
+    """`resting`, without gradients: a teacher."""
+    with _gradients(net, False), resting(net):
+        yield net
+
+
+@contextmanager
+def _gradients(net: nn.Module, wanted: bool) -> Iterator[None]:
+    others = [part for part in net.parameters() if part.requires_grad is not wanted]
+    for parameter in others:
+        parameter.requires_grad_(wanted)
     try:
-        with resting(net):
-            yield net
+        yield
     finally:
-        for parameter in frozen:
-            parameter.requires_grad_(False)
+        for parameter in others:
+            parameter.requires_grad_(not wanted)

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from compress import distributed
 from compress.precision import usable
+from compress.resting import constant
 from compress.steps import Schedule
 from compress.strided import subsampled
 from compress.task import Task
@@ -113,10 +115,11 @@ def fit(
         companion.to(fabric.device)
     guide = None
     if teacher is not None:
-        single = distributed.alone(fabric, schedule.precision)
-        guide = single.setup_module(teacher.eval().requires_grad_(False))
+        guide = distributed.alone(fabric, schedule.precision).setup_module(teacher)
     steps = task.steps()
-    with _progress() as progress, subsampled(net):
+    # whoever lent the teacher may train copies of it afterwards
+    unchanged = nullcontext() if teacher is None else constant(teacher)
+    with unchanged, _progress() as progress, subsampled(net):
         total = schedule.epochs * steps
         bar = progress.add_task(label, total=total, completed=len(log) * steps, score="")
         for epoch in range(len(log), schedule.epochs):

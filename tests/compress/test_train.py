@@ -76,6 +76,30 @@ def test_another_seed_ends_elsewhere(root: Path, tmp_path: Path) -> None:
     assert not torch.equal(one["classifier.weight"], other["classifier.weight"])
 
 
+def test_a_teacher_does_not_learn_and_is_given_back_as_it_was(root: Path, tmp_path: Path) -> None:
+    path = root / "shapes.toml"
+    task = shapes.make_task(root, path)
+    schedule = recipe.load(str(path)).baseline.model_copy(update={"epochs": 1})
+    torch.manual_seed(0)
+    teacher = task.build()
+    teacher.stem.requires_grad_(False)
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    free = [parameter.requires_grad for parameter in teacher.parameters()]
+    assert len(set(free)) == 2
+    train.fit(
+        task,
+        task.build(),
+        schedule,
+        seed=0,
+        checkpoint=tmp_path / "taught.pt",
+        label="train",
+        teacher=teacher,
+    )
+    assert [parameter.requires_grad for parameter in teacher.parameters()] == free
+    for name, value in teacher.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
 def test_the_rate_warms_up_then_falls_to_zero() -> None:
     schedule = Schedule(epochs=10, lr=1.0, warmup=2.0)
     rates = [train.rate(step, 5, schedule) for step in range(50)]
