@@ -6,6 +6,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from compress import count, store
+from compress.distillation import sources
 from compress.stages import STAGES, Context
 from compress.steps import Change, Resize, Schedule, Search
 from compress.task import Task
@@ -22,8 +23,10 @@ def kind(step: Stage) -> str:
 
 def key(step: Stage, parent: str) -> str:
     """Of the stage that a step is. Settings left at their defaults do not count, so that an option
-    added later does not throw finished stages away; a default that changes raises store.FORMAT."""
-    return store.key(kind(step), step.model_dump(exclude_defaults=True), parent)
+    added later does not throw finished stages away; a default that changes raises store.FORMAT.
+    Of teachers that are files their content counts, not only where they lie."""
+    table = step.model_dump(exclude_defaults=True)
+    return store.key(kind(step), table, parent, *sources.fingerprints(step))
 
 
 def root(task: Task, name: str, settings: Frozen, seed: int) -> str:

@@ -180,7 +180,12 @@ def deploy(
         else (trained.baseline, trained.baseline_key)
     )
     key = store.key(
-        "deploy", numbers.model_dump(), recipe.measure.model_dump(), parent, recipe.text
+        "deploy",
+        numbers.model_dump(),
+        recipe.measure.model_dump(),
+        parent,
+        recipe.text,
+        (task.final_split(), task.scored()),
     )
     path = out / "stages" / f"{name}.json"
     try:

@@ -1,14 +1,15 @@
 """The recordings a recipe's [data] names, read once and split by speaker and by noise file."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from pydantic import Field
 
-from compress import mixing, shelf, speech
+from compress import mixing, shelf, speech, start
 from compress.mixing import Mixer, Mixing
-from compress.speech import Pair, Recording, Samples, Split
+from compress.speech import Pair, Recording, Split
 from compress.tasks import locate
 from device.errors import BadInputError
 from device.manifest import Data, Frozen
@@ -92,19 +93,26 @@ class SpeechSets:
 
     def origin(self) -> Data:
         """Description, licence and fingerprint of what is learned from."""
-        learned = (*self._speech.train, *self._noise.train)
+        learned = speech.fingerprint((*self._speech.train, *self._noise.train))
+        rooms = self._rooms
         return Data(
             description=self._sources.description,
             licence=self._sources.licence,
-            fingerprint=speech.fingerprint(learned),
+            fingerprint=learned if rooms is None else start.fingerprint(learned, rooms),
         )
+
+    def scored(self) -> str:
+        """Fingerprint of the test recordings and the pairs."""
+        test = (*self._speech.test, *self._noise.test)
+        digest = hashlib.sha256(speech.fingerprint(test).encode())
+        for pair in self.pairs:
+            for part in (pair.name.encode(), pair.noisy.tobytes(), pair.clean.tobytes()):
+                digest.update(hashlib.sha256(part).digest())
+        return digest.hexdigest()
 
     def mixer(self, config: Mixing) -> Mixer:
         """Training mixtures."""
-        rooms: list[Samples] = []
-        if self._sources.rooms is not None:
-            path = locate(self._sources.rooms, self._folders, ROOMS_FORM)
-            rooms = mixing.read_rooms(path, self.rate)
+        rooms = [] if self._rooms is None else mixing.read_rooms(self._rooms, self.rate)
         return Mixer(self._speech.train, self._noise.train, config, self.rate, rooms)
 
     def mixtures(self, split: str) -> list[Pair]:
@@ -129,6 +137,11 @@ class SpeechSets:
         """Noisy recordings with their clean references, for the last score."""
         folders = [locate(name, self._folders, PAIRS_FORM) for name in self._sources.pairs]
         return [pair for folder in folders for pair in speech.read_pairs(folder, self.rate)]
+
+    @cached_property
+    def _rooms(self) -> Path | None:
+        name = self._sources.rooms
+        return None if name is None else locate(name, self._folders, ROOMS_FORM)
 
     @cached_property
     def _speech(self) -> Split:

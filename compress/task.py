@@ -101,6 +101,10 @@ class Task(Protocol):
         """The split of the reported figures: "test", or "validation" where there is no test."""
         ...
 
+    def scored(self) -> str:
+        """Fingerprint of what the final split holds: with other data an old score is no score."""
+        ...
+
     def temperature(self, model: Any) -> float:
         """What a classifier's logits are divided by, fitted on the validation split through
         device code as in `evaluate_deployed`; 1 where confidence has no meaning."""

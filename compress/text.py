@@ -71,9 +71,9 @@ class Corpus:
         found = tokens(self._text(part), self.kind)
         return torch.tensor([place.get(token, unknown) for token in found])
 
-    def fingerprint(self) -> str:
-        """SHA-256 of the training text."""
-        return hashlib.sha256(self._text("train").encode()).hexdigest()
+    def fingerprint(self, part: str = "train") -> str:
+        """SHA-256 of a part of the text."""
+        return hashlib.sha256(self._text(part).encode()).hexdigest()
 
     def _text(self, part: str) -> str:
         pattern = f"*.{PARTS[part]}.txt"

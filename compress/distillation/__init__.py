@@ -3,6 +3,7 @@
 logits       softened answers of a classifier           hints      FitNets
 enhancement  masks and sounds of an enhancer            attention  attention transfer
 teachers     frozen teachers from files                 cache      their answers on disk
+sources      fingerprints of those files
 
 `guided` turns a step's `distil` into what a training loop takes: a teacher and a companion.
 """
@@ -21,13 +22,12 @@ from compress.distillation import attention, enhancement, hints, logits, teacher
 from compress.distillation.attention import Attention
 from compress.distillation.cache import Cached
 from compress.distillation.hints import Hints
+from compress.distillation.sources import BASELINE, fingerprint
 from compress.steps.base import Distil
 from compress.task import Deployed, Task
 from compress.train import Companion
-from device import bundle, files
 from device.errors import BadInputError
 
-BASELINE = "baseline"
 DISTILLATIONS = {
     "logits": logits,
     "hints": hints,
@@ -136,7 +136,6 @@ def _from_file(table: Distil, net: nn.Module, task: Task) -> nn.Module:
     teacher = teachers.load(path, labels, student)
     if table.cache is None:
         return teacher
-    model = path / bundle.MODEL if path.is_dir() else path
     asked = f"{student.labels} {student.preprocessing}"  # answers are in the student's terms
-    name = f"{files.sha256(model)[:16]}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}.sqlite"
+    name = f"{fingerprint(table)[:16]}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}.sqlite"
     return Cached(teacher, Path(table.cache).expanduser() / name)

@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from compress import speech, speech_metrics
+from compress import speech, speech_metrics, start
 from compress.mixing import Mixer, Mixing
 from compress.spectra import BEST_DB
 from compress.speech_sets import Score, Sources, SpeechSets
@@ -80,8 +80,10 @@ class Dtln:
         self._sets = SpeechSets(settings.data, settings.score, folders)
 
     def data(self) -> Data:
-        """Description, licence and fingerprint of what fine-tuning hears."""
-        return self._sets.origin()
+        """Description, licence and fingerprint of what fine-tuning hears and starts from."""
+        origin = self._sets.origin()
+        whole = start.fingerprint(origin.fingerprint, self._weights)
+        return origin.model_copy(update={"fingerprint": whole})
 
     def build(self) -> nn.Module:
         """The published network."""
@@ -145,6 +147,10 @@ class Dtln:
     def final_split(self) -> str:
         """Pairs that nothing was chosen on."""
         return "test"
+
+    def scored(self) -> str:
+        """Fingerprint of the test recordings and the pairs."""
+        return self._sets.scored()
 
     def deploy(self, net: nn.Module) -> Deployed:
         """A bundle holds one model; `one_step` is what can be exported."""

@@ -185,6 +185,10 @@ class Enhancer:
         """Reported figures are of speakers and noises that were never heard."""
         return "test"
 
+    def scored(self) -> str:
+        """Fingerprint of the test recordings and the pairs."""
+        return self._sets.scored()
+
     def deploy(self, net: nn.Module) -> Deployed:
         """One frame per invocation; the host keeps the states."""
         assert isinstance(net, MaskNet)
@@ -204,7 +208,9 @@ class Enhancer:
             examples=self._frames(
                 stream, [pair.noisy for pair in self._sets.mixtures("validation")[:4]], EXAMPLES
             ),
-            golden=tuple(self._frames(stream, [_made_up(self._sets.rate)], GOLDEN)),
+            golden=tuple(
+                self._frames(stream, [_made_up(self._sets.rate, self._front.hop)], GOLDEN)
+            ),
         )
 
     def _scores(self, enhance: speech_metrics.Enhance, split: str) -> Quality:
@@ -255,17 +261,18 @@ class Enhancer:
         return self._sets.mixer(self._settings.mixing)
 
 
-def _made_up(rate: int) -> speech.Samples:
-    """Two seconds of sound for the golden vectors: a bundle holds nobody's voice.
+def _made_up(rate: int, hop: int) -> speech.Samples:
+    """Sound for the golden vectors: a bundle holds nobody's voice.
 
-    Harmonics of a rising tone that comes and goes, in noise.
+    Two seconds of harmonics of a rising tone that comes and goes, in noise; again and again until
+    there are frames for all of them.
     """
     time = np.arange(2 * rate) / rate
     phase = 2 * np.pi * (120 * time + 60 * time**2)
     voice = sum(np.sin(k * phase) / k for k in range(1, 20)) * (np.sin(6 * np.pi * time) > 0)
     noise = np.random.default_rng(0).standard_normal(len(time))
     sound: speech.Samples = (0.05 * voice + 0.02 * noise).astype(np.float32)
-    return sound
+    return np.resize(sound, max(len(sound), (WARM_UP + GOLDEN) * hop))
 
 
 def _as_is(noisy: speech.Samples) -> speech.Samples:

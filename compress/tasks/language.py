@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from compress.task import Batch, Deployed, OneStep, Quality
 from compress.tasks import locate
-from compress.text import Corpus, Kind, streams
-from device.errors import FieldwrenError
+from compress.text import PARTS, Corpus, Kind, streams
+from device.errors import BadInputError, FieldwrenError
 from device.manifest import Data, Frozen
 from device.runtime import Runtime
 from models.lstm_lm import LanguageModel, Step
@@ -79,11 +79,17 @@ class Settings(Frozen):
 
 
 def make(settings: Frozen, folders: tuple[Path, ...], seed: int) -> "Language":
-    """The task on text found in `folders`."""
+    """The task on text found in `folders`.
+
+    Raises:
+        BadInputError: no text, or too little to learn from or to score on.
+    """
     assert isinstance(settings, Settings)
     own = folders[0]
     folder = own if any(own.glob("*.train.txt")) else locate(settings.data.folder, folders, FORM)
-    return Language(settings, Corpus(folder, settings.data.tokens, settings.data.vocabulary))
+    made = Language(settings, Corpus(folder, settings.data.tokens, settings.data.vocabulary))
+    made.check()
+    return made
 
 
 class Language:
@@ -100,6 +106,27 @@ class Language:
         self._settings, self._corpus = settings, corpus
         # where each network being trained is in the text
         self._carried: WeakKeyDictionary[nn.Module, tuple[State, ...]] = WeakKeyDictionary()
+
+    def check(self) -> None:
+        """An epoch has a step, and each score a token to predict.
+
+        Raises:
+            BadInputError: a text is too short for that.
+        """
+        folder, table = self._corpus.folder, self._settings.batches
+        if self.steps() < 1:
+            raise BadInputError(
+                f"{folder}: *.{PARTS['train']}.txt has {len(self._streams)} tokens for each of "
+                f"{table.streams} streams, too few for one step: give {2 * table.stretch + 1} or "
+                "more, or lower batches.streams or batches.stretch"
+            )
+        for split in ("validation", "test"):
+            found, least = len(self._text(split)), 2 * SCORED_STREAMS
+            if found < least:
+                raise BadInputError(
+                    f"{folder}: *.{PARTS[split]}.txt has {found} tokens, too few to score on: give "
+                    f"{least} or more"
+                )
 
     def data(self) -> Data:
         """Description, licence and fingerprint of the training text."""
@@ -210,6 +237,10 @@ class Language:
     def final_split(self) -> str:
         """The test text."""
         return "test"
+
+    def scored(self) -> str:
+        """Fingerprint of the test text."""
+        return self._corpus.fingerprint("test")
 
     def deploy(self, net: nn.Module) -> Deployed:
         """The device knows classifiers and enhancers only; `one_step` is what can be exported."""

@@ -4,6 +4,7 @@ import html
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -130,6 +131,22 @@ def test_a_second_run_reuses_everything(
     run_recipe(str(root / "shapes.toml"), data=root, out=out)
     assert capsys.readouterr().out.count("reused") == 5
     assert (out / "shapes" / bundle.MANIFEST).read_bytes() == before
+
+
+def test_other_test_photos_are_scored_anew(
+    root: Path,
+    finished: tuple[subprocess.CompletedProcess[str], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, out = finished
+    shutil.copytree(root / "shapes", tmp_path / "data" / "shapes")
+    shutil.copytree(out, tmp_path / "out")
+    next((tmp_path / "data").glob("shapes/test/*/*.png")).unlink()
+    run_recipe(str(root / "shapes.toml"), data=tmp_path / "data", out=tmp_path / "out")
+    told = capsys.readouterr().out
+    assert told.count("reused") == 3  # what was learned from is the same
+    assert told.count("converting, scoring, timing") == 2
 
 
 def test_a_missed_gate_is_an_error_after_everything_is_written(

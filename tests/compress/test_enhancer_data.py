@@ -1,5 +1,6 @@
 """What the enhancer learns from: real sets, a folder of the user's own, or one clear line."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,32 @@ def test_test_pairs_and_rooms_of_a_folder_are_used(tmp_path: Path, test: str, ro
     assert (found.pairs, found.rooms) == ((test,), rooms)
     sets = SpeechSets(found, Settings.model_validate(SMALL).score, (tmp_path,))
     assert [pair.name for pair in sets.pairs] == ["a.wav"]
+
+
+def test_what_is_heard_and_what_is_scored_have_fingerprints_of_their_own(
+    data: Path, tmp_path: Path
+) -> None:
+    """Rooms change what is learned from, another test sound changes what is scored."""
+    shutil.copytree(data / "speech", tmp_path / "clean")
+    shutil.copytree(data / "noise", tmp_path / "noise")
+    sources, score = Settings.model_validate(SMALL).data, Settings.model_validate(SMALL).score
+
+    def prints() -> tuple[str, str]:
+        sets = SpeechSets(own(sources, tmp_path), score, (tmp_path,))
+        return sets.origin().fingerprint, sets.scored()
+
+    learned, scored = prints()
+    assert prints() == (learned, scored)
+    np.savez(tmp_path / "rooms.npz", speech=np.eye(3)[None], rate=RATE)
+    with_rooms, same = prints()
+    assert with_rooms != learned and same == scored
+    for part in ("clean", "noisy"):
+        (tmp_path / "test" / part).mkdir(parents=True)
+        soundfile.write(tmp_path / "test" / part / "a.wav", np.full(1600, 0.1), RATE)
+    same, with_pair = prints()
+    assert same == with_rooms and with_pair != scored
+    soundfile.write(tmp_path / "test" / "noisy" / "a.wav", np.full(1600, 0.2), RATE)
+    assert prints() not in [(with_rooms, scored), (with_rooms, with_pair)]
 
 
 def test_clean_alone_is_not_enough(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Teachers from files: they see the student's pictures and answer with the student's labels."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from compress import advance
 from compress.distillation import Cached, enhancement, guided, teachers
-from compress.steps import Distil
+from compress.steps import Codebook, Distil, Finetune
 from compress.task import Deployed
 from device import bundle
 from device.errors import BadInputError
@@ -208,3 +210,29 @@ def _double(axes: int = 3) -> bytes:
     node = field(1, b"x") + field(1, b"x") + field(2, b"y") + field(4, b"Add")
     graph = field(1, node) + field(2, b"g") + field(11, value(b"x")) + field(12, value(b"y"))
     return field(1, 8) + field(7, graph) + field(8, field(1, b"") + field(2, 13))
+
+
+def test_a_step_knows_its_teachers_by_what_they_hold(classifier: Path, tmp_path: Path) -> None:
+    folder, model, labels = tmp_path / "teacher", tmp_path / "m.tflite", tmp_path / "labels.txt"
+    shutil.copytree(classifier, folder)
+    model.write_bytes(b"one")
+    labels.write_text("Wren")
+    schedule = {"epochs": 1, "lr": 0.1}
+
+    def keys() -> list[str]:
+        tables = [True, {"teacher": str(folder)}, {"teacher": str(model), "labels": str(labels)}]
+        tuned = [
+            Finetune.model_validate({"kind": "finetune", **schedule, "distil": t}) for t in tables
+        ]
+        inner = {"kind": "codebook", "finetune": {**schedule, "distil": tables[2]}}
+        return [advance.key(step, "parent") for step in (*tuned, Codebook.model_validate(inner))]
+
+    before = keys()
+    assert keys() == before
+    labels.write_text("Robin")
+    relabelled = keys()
+    assert [a == b for a, b in zip(before, relabelled, strict=True)] == [True, True, False, False]
+    model.write_bytes(b"other")
+    manifest = folder / bundle.MANIFEST
+    manifest.write_bytes(manifest.read_bytes() + b" ")
+    assert [a == b for a, b in zip(relabelled, keys(), strict=True)] == [True, False, False, False]
