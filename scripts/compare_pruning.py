@@ -32,7 +32,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
-from compress import advance, store
+from compress import advance, recipe, store
 from compress.steps import Change, Finetune, Schedule
 from device import errors, files
 from device.manifest import Frozen
@@ -96,6 +96,7 @@ class Row(Frozen):
     test: float
     baseline_test: float
     seconds: float
+    key: str | None = Field(None, description="of what the cell was asked for; None: not known")
 
 
 @cli.command()
@@ -121,7 +122,7 @@ def run(
         _steps(chosen, method, 0.5 if method.match is not None else budget)
     mine = studies.share(cells, part)
     for seed in chosen.seeds:
-        todo = [c for c in mine if c[0] == seed and not _row(out, c[1], c[2], seed).exists()]
+        todo = [c for c in mine if c[0] == seed and not _done(chosen, out, *c)]
         if todo or not mine:  # a part without cells makes the baselines
             runner = Runner(chosen, data, out, seed)
             for _, method, budget in todo:
@@ -159,6 +160,7 @@ class Runner:
             test=start.task.evaluate(net, "test").value,
             baseline_test=self.baseline_test,
             seconds=sum(record.seconds for record in records),
+            key=_key(self.study, self.seed, method, budget),
         )
         path = _row(self.out, method, budget, self.seed)
         files.write_bytes(path, row.model_dump_json(indent=1).encode())
@@ -222,6 +224,22 @@ def _steps(study: Study, method: Method, share: float | None) -> list[Change]:
 def _cell(method: str, budget: float | None, seed: int) -> str:
     share = "found" if budget is None else f"{budget:g}"
     return f"{studies.slug(method).strip('-')}-{share}-seed{seed}"
+
+
+def _key(study: Study, seed: int, method: Method, budget: float | None) -> str:
+    """Of everything that a cell is asked for; its stages' keys hold the data, too."""
+    asked = method.model_dump(exclude_defaults=True, exclude={"by", "seeds", "budgets"})
+    table = study.finetune.model_dump(exclude_defaults=True)
+    return store.key(files.sha256(recipe.find(study.recipe)), table, asked, budget, seed)
+
+
+def _done(study: Study, out: Path, seed: int, method: Method, budget: float | None) -> bool:
+    """Is there a row of this very cell? A changed method, schedule or recipe asks for another."""
+    path = _row(out, method, budget, seed)
+    if not path.exists():
+        return False
+    known = Row.model_validate_json(path.read_bytes()).key
+    return known in (None, _key(study, seed, method, budget))
 
 
 def _row(out: Path, method: Method, budget: float | None, seed: int) -> Path:

@@ -1,5 +1,6 @@
 """A study of pruning methods, whole, on coloured shapes."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,18 @@ def test_parts_do_every_cell_once_from_one_baseline_a_seed(done: tuple[Path, Pat
     before = {path: path.stat().st_mtime_ns for path in (out / "rows").iterdir()}
     compare.run(study, out, out, "0/1")  # the data is not needed: nothing is left to do
     assert before == {path: path.stat().st_mtime_ns for path in (out / "rows").iterdir()}
+
+
+def test_a_method_that_was_changed_is_done_again(done: tuple[Path, Path], tmp_path: Path) -> None:
+    study, out = done
+    changed = tmp_path / "changed.toml"
+    changed.write_text(study.read_text().replace("tp-taylor", "tp-magnitude"))
+    shutil.copytree(out, tmp_path / "out")
+    rows = tmp_path / "out" / "rows"
+    before = {path.name: path.read_text() for path in rows.iterdir()}
+    compare.run(changed, study.parent, tmp_path / "out", "0/1")
+    again = {path.name for path in rows.iterdir() if path.read_text() != before[path.name]}
+    assert again == {"tp-taylor-0.5-seed0.json", "tp-taylor-0.5-seed1.json"}
 
 
 def test_the_table_has_a_line_for_every_method(
