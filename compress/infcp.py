@@ -69,7 +69,7 @@ class ChannelGate(Gate):
                 continue  # the layer had no part in this batch
             product = rows(member.layer, (kernel(member.layer) * gradient).abs()).sum(1)
             own = torch.zeros_like(found)
-            own.index_add_(0, self.entries(member), product[member.channels].float())
+            own.index_add_(0, self.entries(member).to(own.device), product[member.channels].float())
             found += own / own.mean().clamp_min(TINY)
         self.listen(found / len(self.producers))
 

@@ -23,7 +23,7 @@ def _window(size: int, periodic: bool = True) -> Tensor:
 
 
 class FrontEnd(nn.Module):
-    """STFT, feature, masking and inverse STFT of one SpectrumInput."""
+    """STFT, feature, masking and inverse STFT of one SpectrumInput, wherever the sound is."""
 
     def __init__(self, config: SpectrumInput) -> None:
         super().__init__()
@@ -34,12 +34,14 @@ class FrontEnd(nn.Module):
 
     def analyse(self, sound: Tensor) -> Tensor:
         """[batch, time] → complex [batch, bin, frame]; the last hop is filled with zeros."""
+        self.to(sound.device)
         missing = -sound.shape[-1] % self.config.hop
         spectrum: Tensor = self._analyse(nn.functional.pad(sound, (0, missing)))
         return spectrum
 
     def synthesise(self, spectrum: Tensor, length: int) -> Tensor:
         """Complex [batch, bin, frame] → [batch, length], aligned with what was analysed."""
+        self.to(spectrum.device)
         sound: Tensor = self._synthesise(spectrum, spectrum.shape[-1] * self.config.hop)
         return sound[..., :length]
 

@@ -121,7 +121,7 @@ class FastFullSubNet(MaskNet):
     def _sub_bands(self, y: Tensor, e: Tensor) -> Tensor:
         """Mel bands and encoder output [batch, band, time] → b, the same shape."""
         time = y.shape[-1]
-        heard = torch.arange(1, time + 1).clamp(max=self.stride)
+        heard = torch.arange(1, time + 1, device=y.device).clamp(max=self.stride)
         sums = sum(F.pad(torch.cat((y, e), 1), (lag, 0))[..., :time] for lag in range(self.stride))
         y, e = (sums / heard).chunk(2, 1)
         groups = [self._group(y, e, first) for first in range(self.groups)]

@@ -123,10 +123,12 @@ class Dtln:
     def evaluate(self, net: nn.Module, split: str) -> Quality:
         """SI-SDR on fixed mixtures; on "test" all scores, of the pairs."""
         net.eval()
+        device = next(net.parameters()).device
 
         def enhance(noisy: speech.Samples) -> speech.Samples:
             with torch.no_grad():
-                found: speech.Samples = net(torch.from_numpy(noisy)[None])[0].numpy()
+                sound = torch.from_numpy(noisy)[None].to(device)
+                found: speech.Samples = net(sound)[0].cpu().numpy()
             return found
 
         return self._scores(enhance, split, fast=split == "validation")

@@ -141,12 +141,13 @@ class Enhancer:
     def evaluate(self, net: nn.Module, split: str) -> Quality:
         """SI-SDR on fixed mixtures; on "test" all scores, also of the noisy input and on pairs."""
         net.eval()
+        device = next(net.parameters()).device
 
         def enhance(noisy: speech.Samples) -> speech.Samples:
             with torch.no_grad():
-                sound = torch.from_numpy(noisy)[None]
+                sound = torch.from_numpy(noisy)[None].to(device)
                 enhanced = self._end.enhance(net, sound)
-            result: speech.Samples = enhanced[0].numpy()
+            result: speech.Samples = enhanced[0].cpu().numpy()
             return result
 
         return self._scores(enhance, split)

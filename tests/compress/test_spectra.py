@@ -21,6 +21,11 @@ from compress.speech import Pair
 from device import bundle
 from device.enhancer import StreamEnhancer
 from device.manifest import SpectrumInput
+from models.fullsubnet import FullSubNet
+from models.fullsubnet_fast import FastFullSubNet
+from models.masks import MaskNet
+from models.tcn import TCN
+from models.tcn_bands import BandTCN
 from tests import bundles
 
 RATE = 16_000
@@ -33,6 +38,24 @@ def front_end(feature: str = "compressed_magnitude", mask: str = "magnitude") ->
 
 def sound(samples: int = 5000) -> Tensor:
     return 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        FullSubNet(257, "magnitude", full=(8,), sub=(8,)),
+        FastFullSubNet(257, "magnitude", encoder=(8,), sub=(8,), decoder=(8,), normed=True),
+        TCN(residual=8, hidden=16, dilations=(1, 2)),
+        BandTCN(),
+    ],
+    ids=lambda net: type(net).__name__,
+)
+def test_front_end_and_networks_compute_where_the_sound_is(net: MaskNet) -> None:
+    """The meta device refuses to mix with another, as an accelerator does."""
+    end, x = front_end(), sound().to("meta")
+    spectrum = end.analyse(x)
+    masked = end.masked(spectrum, net.to("meta")(end.feature(spectrum)))
+    assert masked.device.type == "meta" and masked.shape == spectrum.shape
 
 
 def test_a_mask_of_one_gives_the_sound_back() -> None:
