@@ -142,21 +142,12 @@ def verify_golden(model: Model) -> Golden:
     golden.npz holds `in.<name>` and `out.<name>`, first axis = example.
 
     Raises:
-        BadInputError: beyond the manifest's tolerance, or not finite.
+        BadInputError: not such a file, beyond the manifest's tolerance, or not finite.
     """
     bundle = model.bundle
-    try:
-        with np.load(bundle.path / GOLDEN, allow_pickle=False) as stored:
-            golden = {key: stored[key] for key in stored.files}
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"{bundle.path / GOLDEN}: unreadable: {error}") from error
+    golden = _golden(bundle)
     inputs = [t.name for t in bundle.manifest.inputs]
     outputs = [t.name for t in bundle.manifest.outputs]
-    missing = [
-        k for k in (*(f"in.{n}" for n in inputs), *(f"out.{n}" for n in outputs)) if k not in golden
-    ]
-    if missing:
-        raise BadInputError(f"{bundle.path / GOLDEN}: has no {missing[0]}")
     errors = dict.fromkeys(outputs, 0.0)
     for example in range(len(golden[f"in.{inputs[0]}"])):
         try:
@@ -188,13 +179,43 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     files.write_bytes(folder / MANIFEST, text.encode() + b"\n")
 
 
+def _golden(bundle: Bundle) -> dict[str, NDArray[np.float32]]:
+    """The examples: for every tensor an array of as many of its values, at least one."""
+    path, manifest = bundle.path / GOLDEN, bundle.manifest
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            golden = dict(stored)
+    except Exception as error:  # zip, zlib and numpy have a dozen kinds for a file that is none
+        raise BadInputError(f"{path}: not a readable .npz file of plain arrays") from error
+    specs = {f"in.{t.name}": t for t in manifest.inputs}
+    specs |= {f"out.{t.name}": t for t in manifest.outputs}
+    for name, spec in specs.items():
+        if name not in golden:
+            raise BadInputError(f"{path}: has no {name}")
+        found = np.asarray(golden[name])  # bytes, where the zip holds something else
+        if found.dtype != np.float32 or found.ndim < 1 or found.shape[1:] != spec.shape:
+            raise BadInputError(
+                f"{path}: {name} is {found.dtype} {list(found.shape)}, "
+                f"needed is float32 {['examples', *spec.shape]}"
+            )
+    counts = {len(golden[name]) for name in specs}
+    if len(counts) > 1:
+        raise BadInputError(f"{path}: unequal numbers of examples: {sorted(counts)}")
+    if counts == {0}:
+        raise BadInputError(f"{path}: holds no example, and so proves nothing")
+    return golden
+
+
 def _labels(path: Path, manifest: Manifest) -> tuple[str, ...]:
     if manifest.task != "classify":
         return ()
     if LABELS not in manifest.files:
         raise BadInputError(f"{path}: a classifier bundle needs {LABELS}")
-    labels = tuple((path / LABELS).read_text(encoding="utf-8").splitlines())
-    classes = manifest.outputs[0].shape[-1]
+    try:
+        labels = tuple((path / LABELS).read_text(encoding="utf-8").splitlines())
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{path / LABELS}: not UTF-8: save it as such") from error
+    classes = (manifest.outputs[0].shape or (1,))[-1]
     if len(labels) != classes:
         raise BadInputError(
             f"{path / LABELS}: {len(labels)} labels, but the model has {classes} outputs"
@@ -222,7 +243,7 @@ def _check_signature(
     return signed
 
 
-def _check_tensors(path: Path, specs: Iterable[TensorSpec], found: Mapping[str, Any]) -> None:
+def _check_tensors(path: Path, specs: tuple[TensorSpec, ...], found: Mapping[str, Any]) -> None:
     for spec in specs:
         if spec.key not in found:
             raise BadInputError(f"{path}: the model has no tensor {spec.key} ({spec.name})")
@@ -231,3 +252,9 @@ def _check_tensors(path: Path, specs: Iterable[TensorSpec], found: Mapping[str, 
             raise BadInputError(
                 f"{path}: tensor {spec.name} is {shape}, the manifest says {spec.shape}"
             )
+    names = {spec.key: spec.name for spec in specs}
+    if names.keys() != found.keys() or len(set(names.values())) != len(specs):
+        raise BadInputError(
+            f"{path}: the manifest must list each of the model's tensors once, under a name of "
+            f"its own: {', '.join(sorted(found))}"
+        )

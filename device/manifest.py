@@ -105,8 +105,8 @@ class Manifest(Frozen):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     version: str = Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")
     task: Literal["classify", "enhance"]
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+    inputs: tuple[TensorSpec, ...] = Field(min_length=1)
+    outputs: tuple[TensorSpec, ...] = Field(min_length=1)
     states: tuple[StateSpec, ...] = ()
     preprocessing: Annotated[ImageInput | SpectrumInput, Field(discriminator="kind")]
     temperature: float = Field(

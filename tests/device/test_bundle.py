@@ -1,14 +1,20 @@
 """Loading a bundle: everything that is wrong refuses it, with the reason."""
 
+import io
 import json
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from device import bundle, signing
 from device.errors import BadInputError
 from tests import bundles
+
+Change = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 
 
 def test_a_good_bundle_answers_by_name(classifier: Path) -> None:
@@ -57,6 +63,105 @@ def test_a_corrupt_model_is_refused_by_the_runtime(classifier: Path) -> None:
     (classifier / bundle.MODEL).write_bytes(b"TFL3 but nothing more")
     bundles.rewrite_manifest(classifier)
     with pytest.raises(BadInputError, match="cannot run this model"):
+        bundle.load(classifier)
+
+
+def test_labels_that_are_no_text_are_refused(classifier: Path) -> None:
+    (classifier / bundle.LABELS).write_bytes("rot\ngrün\nblau\nnichts\n".encode("latin-1"))
+    bundles.rewrite_manifest(classifier)
+    with pytest.raises(BadInputError, match=r"labels\.txt: not UTF-8"):
+        bundle.load(classifier)
+
+
+@pytest.mark.parametrize("field", ["inputs", "outputs"])
+def test_a_model_without_inputs_or_outputs_is_refused(classifier: Path, field: str) -> None:
+    bundles.rewrite_manifest(classifier, **{field: ()})
+    with pytest.raises(BadInputError, match=rf"manifest\.json: {field}: .* at least 1 item"):
+        bundle.load(classifier)
+
+
+@pytest.mark.parametrize("field", ["inputs", "outputs"])
+@pytest.mark.parametrize("same", [(), ("key", "shape"), ("name",)])
+def test_each_tensor_is_listed_once_under_its_own_name(
+    enhancer: Path, field: str, same: tuple[str, ...]
+) -> None:
+    first, second = getattr(bundle.read(enhancer).manifest, field)
+    alike = second.model_copy(update={name: getattr(first, name) for name in same})
+    bundles.rewrite_manifest(enhancer, **{field: (first, alike) if same else (first,)})
+    with pytest.raises(BadInputError, match=r"list each of the model's tensors once.*_0, .*_1"):
+        bundle.load(enhancer)
+
+
+def test_a_classifier_with_one_answer_needs_one_label(classifier: Path) -> None:
+    (only,) = bundle.read(classifier).manifest.outputs
+    bundles.rewrite_manifest(classifier, outputs=(only.model_copy(update={"shape": ()}),))
+    with pytest.raises(BadInputError, match="4 labels, but the model has 1 outputs"):
+        bundle.load(classifier)
+
+
+def npy(value: NDArray[np.float32]) -> bytes:
+    """A single array as np.save writes it, without a zip around it."""
+    content = io.BytesIO()
+    np.save(content, value)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no zip",
+        b"PK\x03\x04 no zip either",
+        npy(np.zeros(3, np.float32)),
+        pickle.dumps({"in.image": 0}),
+    ],
+    ids=["empty", "text", "damaged", "npy", "pickle"],
+)
+def test_a_golden_file_that_is_none_is_refused(classifier: Path, content: bytes) -> None:
+    (classifier / bundle.GOLDEN).write_bytes(content)
+    bundles.rewrite_manifest(classifier)
+    with pytest.raises(BadInputError, match=r"golden\.npz: not a readable \.npz file") as caught:
+        bundle.load(classifier)
+    assert "\n" not in str(caught.value)
+
+
+def test_golden_objects_are_not_unpickled(classifier: Path) -> None:
+    np.savez(classifier / bundle.GOLDEN, **{"in.image": np.array([{}], dtype=object)})
+    bundles.rewrite_manifest(classifier)
+    with pytest.raises(BadInputError, match=r"golden\.npz: not a readable \.npz file"):
+        bundle.load(classifier)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("in.image", lambda a: a.astype(np.float64), r"in\.image is float64 \[4, 1, 32, 32, 3\]"),
+        ("out.logits", lambda a: a.astype(np.float64), r"out\.logits is float64 \[4, 1, 4\]"),
+        ("in.image", lambda a: a[:, :, 1:], r"in\.image is float32 \[4, 1, 31, 32, 3\]"),
+        ("out.logits", lambda a: a[:, :, :1], r"out\.logits is float32 \[4, 1, 1\]"),
+        ("out.logits", lambda a: a[0, 0, 0], r"out\.logits is float32 \[\]"),
+        ("out.logits", lambda a: a[:3], "unequal numbers of examples"),
+        ("in.image", lambda a: a[:3], "unequal numbers of examples"),
+    ],
+)
+def test_golden_arrays_unlike_the_tensors_are_refused(
+    classifier: Path, name: str, change: Change, reason: str
+) -> None:
+    with np.load(classifier / bundle.GOLDEN) as stored:
+        golden = dict(stored)
+    golden[name] = change(golden[name])
+    np.savez(classifier / bundle.GOLDEN, **golden)
+    bundles.rewrite_manifest(classifier)
+    with pytest.raises(BadInputError, match=rf"golden\.npz: {reason}"):
+        bundle.load(classifier)
+
+
+def test_no_example_is_no_proof(classifier: Path) -> None:
+    with np.load(classifier / bundle.GOLDEN) as stored:
+        golden = {name: values[:0] for name, values in stored.items()}
+    np.savez(classifier / bundle.GOLDEN, **golden)
+    bundles.rewrite_manifest(classifier)
+    with pytest.raises(BadInputError, match=r"golden\.npz: holds no example"):
         bundle.load(classifier)
 
 
