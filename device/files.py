@@ -1,5 +1,6 @@
 """Whole files or none: write beside the target, fsync, rename."""
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -33,6 +34,22 @@ def write_bytes(target: Path, content: bytes) -> None:
     """Replace the target's content as one step."""
     with replacing(target) as temporary:
         temporary.write_bytes(content)
+
+
+def write_once(target: Path, content: bytes) -> None:
+    """Write a file for its owner's eyes, whole, unless there is one: whoever is first wins."""
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)  # mode 600
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        temporary.write_bytes(content)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        with contextlib.suppress(FileExistsError):
+            target.hardlink_to(temporary)
+        sync_folder(target.parent)
+    finally:
+        temporary.unlink()
 
 
 def sync_folder(folder: Path) -> None:

@@ -48,19 +48,21 @@ def trusted_keys(folders: Iterable[Path] = ()) -> list[Ed25519PublicKey]:
 
 
 def own_key(folder: Path | None = None) -> Ed25519PrivateKey:
-    """This machine's signing key; made, with its public half beside it, on first use."""
+    """This machine's signing key; made on first use. Its public half is kept beside it.
+
+    Raises:
+        BadInputError: the key file is damaged.
+    """
     folder = folder or user_keys()
-    path = folder / "signing.key"
-    if path.exists():
-        return Ed25519PrivateKey.from_private_bytes(base64.b64decode(path.read_text().strip()))
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    key = Ed25519PrivateKey.generate()
-    with files.replacing(path) as temporary:
-        temporary.write_text(base64.b64encode(key.private_bytes_raw()).decode() + "\n")
-    path.chmod(0o600)
-    public = base64.b64encode(key.public_key().public_bytes_raw()).decode()
-    files.write_bytes(folder / "signing.pub", f"{public}\n".encode())
+    private, public = folder / "signing.key", folder / "signing.pub"
+    if not private.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        files.write_once(private, _line(Ed25519PrivateKey.generate().private_bytes_raw()))
+    key = _private_key(private)  # as it is on disk: another run may have been first
+    line = _line(key.public_key().public_bytes_raw())
+    if not public.exists() or public.read_bytes() != line:
+        files.write_bytes(public, line)
     return key
 
 
@@ -73,3 +75,18 @@ def is_trusted(content: bytes, signature: bytes, keys: Iterable[Ed25519PublicKey
             continue
         return True
     return False
+
+
+def _private_key(path: Path) -> Ed25519PrivateKey:
+    try:
+        raw = base64.b64decode(path.read_text().strip(), validate=True)
+        return Ed25519PrivateKey.from_private_bytes(raw)
+    except ValueError as error:
+        raise BadInputError(
+            f"{path}: not an Ed25519 key in base64: restore it, or delete it to get a new one"
+        ) from error
+
+
+def _line(key: bytes) -> bytes:
+    """What a key file holds."""
+    return base64.b64encode(key) + b"\n"
