@@ -101,10 +101,14 @@ def publish(
     """Move sound from the source to `topic` until it ends or `stop` is set; frames sent.
 
     Every `interval` seconds, and at the end, telemetry.
+
+    Raises:
+        FieldwrenError: nothing is sent any more.
     """
     outlet = Outlet(station, topic)
     due = time.monotonic() + interval
     while not source.ended and not stop.is_set():
+        station.check()
         block = source.read(READ_TIMEOUT)
         if block is not None:
             outlet.send(stage.process(block))

@@ -104,7 +104,12 @@ class Reporter:
         )
 
     def telemetry(self, source: Camera, *, now: bool = False) -> None:
-        """Counts, every TELEMETRY_INTERVAL seconds."""
+        """Counts, every TELEMETRY_INTERVAL seconds.
+
+        Raises:
+            FieldwrenError: nothing is sent any more.
+        """
+        self._station.check()
         passed = time.monotonic() - self._told
         if passed < TELEMETRY_INTERVAL and not now:
             return

@@ -6,11 +6,13 @@ Any value can come from the environment instead: FIELDWREN_MQTT__PASSWORD=… ov
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -24,6 +26,9 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Threads = Annotated[int, Field(ge=1, le=os.cpu_count() or 1)]
+PREFIX = "FIELDWREN_"  # of environment variables
+# paho and the broker refuse these in a topic only when it is used
+IN_TOPICS = r"[^+#\x00]"
 
 
 class Section(BaseModel):
@@ -35,15 +40,24 @@ class Section(BaseModel):
 class Mqtt(Section):
     """Broker and topics."""
 
-    host: str = "127.0.0.1"
+    host: str = Field("127.0.0.1", min_length=1)
     port: Port = 1883
     username: str | None = None
     password: SecretStr | None = None
     password_file: Path | None = None
     ca_file: Path | None = Field(None, description="turns TLS on")
-    base_topic: str = Field("fieldwren", pattern=r"^[^+#]+$")
-    discovery_prefix: str = Field("homeassistant", description="Home Assistant; empty = off")
-    keepalive: int = Field(20, ge=5, description="seconds")
+    base_topic: str = Field("fieldwren", pattern=rf"^{IN_TOPICS}+$")
+    discovery_prefix: str = Field(
+        "homeassistant", pattern=rf"^{IN_TOPICS}*$", description="Home Assistant; empty = off"
+    )
+    keepalive: int = Field(20, ge=5, le=65535, description="seconds")
+
+    @model_validator(mode="after")
+    def _password_has_user(self) -> Self:
+        """Without a user name no password is sent."""
+        if self.username is None and (self.password or self.password_file):
+            raise ValueError("a password without a username is not sent: set both or none")
+        return self
 
 
 class Outbox(Section):
@@ -121,11 +135,34 @@ class Speech(Section):
     stall_timeout: Seconds = Field(2.0, description="seconds without a callback = a dead device")
 
 
+class Environment(EnvSettingsSource):
+    """FIELDWREN_… variables."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """A list or a table. The value is not shown: it may hold a password."""
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError as error:
+            # called with the last part of the name only, so the variable is found by its value
+            name = next(
+                name
+                for name, content in self.env_vars.items()
+                if content == value
+                and name.startswith(PREFIX.lower())
+                and name.endswith(field_name)
+            )
+            raise BadInputError(
+                f"{name.upper()}: a list or a table must be given as JSON, such as "
+                "FIELDWREN_BUNDLES__TRUSTED_KEYS='[\"/etc/keys\"]' or "
+                "FIELDWREN_MQTT='{\"port\": 1883}'"
+            ) from error
+
+
 class Config(BaseSettings):
     """The whole file."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="FIELDWREN_", env_nested_delimiter="__"
+        frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__"
     )
 
     station: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
@@ -147,14 +184,15 @@ class Config(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file."""
         assert isinstance(init_settings, InitSettingsSource)
-        return env_settings, init_settings
+        return Environment(settings_cls), init_settings
 
 
 def load(path: Path) -> Config:
     """Read and check a configuration file. Relative paths in it start at the file's folder.
 
     Raises:
-        BadInputError: no file, not TOML, an unknown key or a value out of range (with its path).
+        BadInputError: no file, not TOML, an unknown key or a value out of range (with its path),
+            or an environment variable that is not the JSON it should be.
     """
     values, _ = tables.read(path)
     try:

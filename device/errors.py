@@ -37,7 +37,8 @@ def first_problem(error: ValidationError) -> str:
     """One line on the first thing that a file or a table gets wrong."""
     problem = error.errors()[0]
     where = ".".join(str(part) for part in problem["loc"]) or "top level"
-    reason = "unknown key" if problem["type"] == "extra_forbidden" else problem["msg"]
+    unknown = problem["type"] == "extra_forbidden"
+    reason = "unknown key" if unknown else problem["msg"].removeprefix("Value error, ")
     return f"{where}: {reason}"
 
 

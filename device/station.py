@@ -8,9 +8,9 @@ import logging
 import threading
 import time
 
-from device import discovery
+from device import discovery, mqtt
 from device.config import Config
-from device.errors import BadInputError
+from device.errors import BadInputError, FieldwrenError
 from device.link import Counters, Link
 from device.messages import OFFLINE, ONLINE, STATUS, App, Payload, mark_replayed
 from device.outbox import Outbox, Row
@@ -41,6 +41,7 @@ class Station:
         self._sender = threading.Thread(target=self._run, name=f"station-{app}", daemon=True)
         self._stopping = threading.Event()
         self._emptier = threading.Condition()
+        self._failure: Exception | None = None  # that ended the sender
         # the sender's own
         self._session = ""  # the connection that the following belong to
         self._in_flight: dict[int, Row] = {}  # by message id
@@ -83,6 +84,18 @@ class Station:
             self.stop()
             raise
 
+    def check(self) -> None:
+        """Called now and then, so that the app does not run on with nothing being sent.
+
+        Raises:
+            FieldwrenError: the sender has come to an end by itself.
+        """
+        if self._failure is not None:
+            raise FieldwrenError(
+                f"sending to broker {mqtt.address(self._config.mqtt)} ended: "
+                f"{type(self._failure).__name__}: {self._failure}"
+            ) from self._failure
+
     def wait_connected(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds; whether connected."""
         return self._link.wait_connected(timeout)
@@ -115,11 +128,18 @@ class Station:
         if self._sender.ident is not None:
             self._sender.join()
         self._link.close()
-        self._settle()
+        if self._failure is None:
+            self._settle()
         self._outbox.close()
 
     def _run(self) -> None:
         """The sender thread."""
+        try:
+            self._serve()
+        except Exception as error:  # whatever it is, the app must hear of it
+            self._failure = error
+
+    def _serve(self) -> None:
         while not self._stopping.is_set():
             self._link.wake.wait(IDLE)
             self._link.wake.clear()

@@ -16,6 +16,7 @@ station = "garden"
 state_dir = "state"
 [mqtt]
 host = "broker.lan"
+username = "garden"
 password_file = "secret"
 [bundles]
 signature = "required"
@@ -66,6 +67,13 @@ def test_relative_paths_start_at_the_file(write: Write, tmp_path: Path) -> None:
         ('station = "a"\n[mqtt]\nhots = "x"', r"mqtt\.hots: unknown key"),
         ('station = "a"\n[mqtt]\nport = 70000', r"mqtt\.port: .*65535"),
         ('station = "a"\n[mqtt]\nbase_topic = "a/#"', r"mqtt\.base_topic: "),
+        ('station = "a"\n[mqtt]\nbase_topic = "a\\u0000"', r"mqtt\.base_topic: "),
+        ('station = "a"\n[mqtt]\ndiscovery_prefix = "a/#"', r"mqtt\.discovery_prefix: "),
+        ('station = "a"\n[mqtt]\ndiscovery_prefix = "+"', r"mqtt\.discovery_prefix: "),
+        ('station = "a"\n[mqtt]\nhost = ""', r"mqtt\.host: "),
+        ('station = "a"\n[mqtt]\nkeepalive = 65536', r"mqtt\.keepalive: .*65535"),
+        ('station = "a"\n[mqtt]\npassword = "Hammer"', r"mqtt: a password without a username"),
+        ('station = "a"\n[mqtt]\npassword_file = "s"', r"mqtt: a password without a username"),
         (
             'station = "a"\n[birds]\nsource = "0"\nbundle = "b"\nthreads = 100000',
             r"birds\.threads: Input should be less than or equal to \d+",
@@ -82,7 +90,7 @@ def test_relative_paths_start_at_the_file(write: Write, tmp_path: Path) -> None:
 def test_what_is_wrong_is_named(write: Write, text: str, reason: str) -> None:
     with pytest.raises(BadInputError, match=rf"fieldwren\.toml: {reason}") as caught:
         config.load(write(text))
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "Hammer" not in str(caught.value)
 
 
 def test_no_file_and_no_text(tmp_path: Path) -> None:
@@ -102,17 +110,41 @@ def test_the_environment_wins(write: Write, monkeypatch: pytest.MonkeyPatch) -> 
     assert config.password(settings.mqtt) == "Hammer"
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["FIELDWREN_BUNDLES__TRUSTED_KEYS", "FIELDWREN_BIRDS__VISITS", "FIELDWREN_MQTT"],
+)
+def test_a_variable_that_should_be_json_is_named_and_not_shown(
+    write: Write, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "/Hammer")
+    with pytest.raises(BadInputError, match=rf"^{name}: .*JSON, such as ") as caught:
+        config.load(write(GOOD))
+    assert "\n" not in str(caught.value) and "Hammer" not in str(caught.value)
+
+
+def test_lists_and_tables_of_the_environment_are_json(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIELDWREN_BUNDLES__TRUSTED_KEYS", '["/srv/keys"]')
+    monkeypatch.setenv("FIELDWREN_MQTT", '{"host": "elsewhere"}')
+    settings = config.load(write(GOOD))
+    assert settings.bundles.trusted_keys == (Path("/srv/keys"),)
+    assert (settings.mqtt.host, settings.mqtt.username) == ("elsewhere", "garden")
+
+
 def test_the_password_from_its_file(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     assert config.password(Mqtt()) is None
     with pytest.raises(BadInputError, match=r"mqtt\.password_file: .*No such file"):
-        config.password(Mqtt(password_file=path))
+        config.password(Mqtt(username="a", password_file=path))
     path.write_text("Hammer\n")
-    assert config.password(Mqtt(password_file=path)) == "Hammer"
+    assert config.password(Mqtt(username="a", password_file=path)) == "Hammer"
 
 
 def test_a_password_is_never_shown() -> None:
-    settings = Config(station="a", mqtt=Mqtt.model_validate({"password": "Hammer"}))
+    mqtt = Mqtt.model_validate({"username": "b", "password": "Hammer"})
+    settings = Config(station="a", mqtt=mqtt)
     assert "Hammer" not in f"{settings!r} {settings} {settings.model_dump_json()}"
 
 
