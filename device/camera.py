@@ -10,6 +10,8 @@ from device.frames import Camera
 from device.live_camera import LiveCamera
 from device.recording import Recording
 
+HOST = re.compile(r"([^:]*|\[.*\])(:\d*)?")  # a name, or an IPv6 address, and perhaps a port
+
 
 def connect(
     source: str,
@@ -39,7 +41,7 @@ def connect(
 
 def is_live(source: str) -> bool:
     """Whether the source is a device or a stream rather than a recording."""
-    return bool(re.match(r"(rtsps?|https?)://|/dev/|\d+$", source))
+    return "://" in source or bool(re.match(r"/dev/|\d+$", source))
 
 
 def kind(source: str) -> str:
@@ -53,8 +55,17 @@ def kind(source: str) -> str:
 
 
 def public(source: str) -> str:
-    """The source without user name and password, for messages."""
-    return re.sub(r"//[^/@]*@", "//", source)
+    """The source without user name, password and query, for messages."""
+    scheme, separator, rest = source.partition("://")
+    if not separator:
+        return source
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    host = authority.rpartition("@")[2]
+    if not HOST.fullmatch(host):  # the beginning of a password that is not escaped
+        return f"{scheme}://…"
+    # some cameras are logged in to by ?user=…&pwd=…, some by a path like /user=…_password=…
+    path = re.split(r"[?#]|/[^/?#]*=", rest.removeprefix(authority), maxsplit=1)[0]
+    return f"{scheme}://{host}{path}"
 
 
 def _silence() -> None:

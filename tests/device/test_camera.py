@@ -103,7 +103,16 @@ def test_folder_of_pictures_plays_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["nowhere.mp4", "damaged.mp4", "empty", "63", "/dev/video63", "http://u:secret@127.0.0.1:9/"],
+    [
+        "nowhere.mp4",
+        "damaged.mp4",
+        "empty",
+        "63",
+        "/dev/video63",
+        "http://u:secret@127.0.0.1:9/",
+        "HTTP://u:secret@127.0.0.1:9/",
+        "gopher://u:secret@127.0.0.1:9/",
+    ],
 )
 def test_source_that_cannot_be_opened_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
@@ -128,6 +137,7 @@ def test_source_that_cannot_be_opened_is_named(
         ("https://cam/1", "http", True),
         ("http://cam/1", "http", True),
         ("/dev/video0", "v4l2", True),
+        ("rtmp://cam/1", "rtsp", True),
         ("2", "v4l2", True),
         ("2.mp4", "file", False),
         (".", "folder", False),
@@ -136,3 +146,26 @@ def test_source_that_cannot_be_opened_is_named(
 def test_kinds_of_source(source: str, kind: str, live: bool) -> None:
     assert camera.kind(source) == kind
     assert camera.is_live(source) is live
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("rtsp://admin:p@ss@cam/s", "rtsp://cam/s"),
+        ("rtsp://admin:secret@cam:554/s", "rtsp://cam:554/s"),
+        ("rtsp://admin@[fe80::1]:554/s", "rtsp://[fe80::1]:554/s"),
+        ("http://h/videostream.cgi?user=admin&pwd=secret", "http://h/videostream.cgi"),
+        ("http://h/v.cgi?user=me@home&pwd=a/secret@b#c", "http://h/v.cgi"),
+        ("http://h?pwd=secret", "http://h"),
+        ("http://h/v#secret", "http://h/v"),
+        ("rtsp://cam:554/user=admin_password=secret_channel=1", "rtsp://cam:554"),
+        # not escaped, so that the password looks like a port and the rest like a path
+        ("rtsp://admin:secret/s@cam/s", "rtsp://…"),
+        ("rtsp://admin:secret?s@cam/s", "rtsp://…"),
+        ("rtsp://cam/live@main", "rtsp://cam/live@main"),
+        ("feeder #2 a=b?.mp4", "feeder #2 a=b?.mp4"),
+        ("/dev/video0", "/dev/video0"),
+    ],
+)
+def test_credentials_are_not_shown(source: str, shown: str) -> None:
+    assert camera.public(source) == shown
