@@ -5,10 +5,11 @@ One unit is one hop of audio (STFT, model, mask, ISTFT) or one picture already i
 (crop size, colour, normalisation, model, softmax).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -25,6 +26,7 @@ from device.manifest import SpectrumInput
 PICTURES = 50
 CAMERA_PERIOD = 0.1  # seconds: the camera app looks at ten frames a second
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,7 @@ def _pictures(model: bundle.Model, source: Path) -> Workload:
     paths = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not paths:
         raise BadInputError(f"{source}: no pictures ({', '.join(sorted(SUFFIXES))}) in it")
-    # evenly over the folder, so that every class is in
-    chosen = paths[:: max(1, len(paths) // PICTURES)][:PICTURES]
-    pictures = [images.read(path) for path in chosen]
+    pictures = [images.read(path) for path in spread(paths, PICTURES)]
     classifier = Classifier(model)
     cv2.setNumThreads(model.runtime.threads)
     return Workload(
@@ -108,3 +108,9 @@ def _pictures(model: bundle.Model, source: Path) -> Workload:
         len(pictures),
         lambda i: classifier(pictures[i]),
     )
+
+
+def spread(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many, evenly over all of them: of a sorted folder, every class is in."""
+    count = min(most, len(items))
+    return [items[index * len(items) // count] for index in range(count)]
