@@ -15,7 +15,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 MEETING = "FIELDWREN_MEETING"  # path of the file where processes started here find each other
 END = 60.0  # seconds that the other processes may take to end after the first one
+DYING = 5.0  # seconds that a process may take to end after its connections were closed
 
 
 def count() -> int:
@@ -191,18 +193,28 @@ def _others(meeting: str, size: int, folder: Path) -> Iterator[None]:
         yield
         for process in running.values():
             process.wait(END)
-    except FieldwrenError:
-        raise
-    except Exception as error:  # in a collective operation: the connection was closed
-        for number, process in running.items():
-            if process.poll():
-                last = (errors[number].read_text().splitlines() or ["no message"])[-1]
-                raise FieldwrenError(
-                    f"process {number} of {size} ended with code {process.returncode} ({last}): "
-                    "start the command again to go on"
-                ) from error
-        raise
+    except RuntimeError as error:  # in a collective operation: the connection was closed
+        failed = _failed(running)
+        if failed is None:
+            raise
+        last = (errors[failed].read_text().splitlines() or ["no message"])[-1]
+        raise FieldwrenError(
+            f"process {failed} of {size} ended with code {running[failed].returncode} ({last}): "
+            "start the command again to go on"
+        ) from error
     finally:
         for process in running.values():
             process.kill()
             process.wait()
+
+
+def _failed(running: Mapping[int, "subprocess.Popen[bytes]"]) -> int | None:
+    """The process that failed: the first to end, since the others end only for want of it."""
+    limit = time.monotonic() + DYING
+    while True:
+        for number, process in running.items():
+            if process.poll():
+                return number
+        if time.monotonic() > limit:
+            return None
+        time.sleep(0.05)

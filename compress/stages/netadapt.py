@@ -10,7 +10,7 @@ import torch
 from pydantic import JsonValue
 from torch import nn
 
-from compress import count, netadapt, prune
+from compress import count, distributed, netadapt, prune
 from compress.allocation import CLOSER, Spent
 from compress.costs import COSTS, Cost, Subject
 from compress.figures import Figure, Series
@@ -125,8 +125,11 @@ class Search:
 
     def resume(self) -> None:
         """Go on after the last finished iteration, if there is one."""
-        if not self.context.checkpoint.exists():
-            return
+        if self.context.checkpoint.exists():
+            self._load()
+        distributed.barrier()  # the first process may not write before all have read
+
+    def _load(self) -> None:
         state = torch.load(self.context.checkpoint, weights_only=True)
         self.kept = {layer: tuple(left) for layer, left in state["kept"].items()}
         self.log = [Iteration(**one) for one in state["log"]]
@@ -160,6 +163,8 @@ class Search:
         )
 
     def _save(self) -> None:
+        if not distributed.first():
+            return
         state = {
             "net": self.net.state_dict(),
             "kept": {layer: list(left) for layer, left in self.kept.items()},
@@ -217,5 +222,7 @@ class Search:
             name = f"candidate-{len(self.log)}-{made.layer}-{len(made.removed)}.pt"
             checkpoint = context.checkpoint.with_name(name)
             tune(context, tried, step.finetune, made.layer, checkpoint=checkpoint)
-            checkpoint.unlink()
+            if distributed.first():
+                checkpoint.unlink(missing_ok=True)
+            distributed.barrier()
         return tried

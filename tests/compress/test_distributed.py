@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from compress import distributed
+from device.errors import FieldwrenError
 from tests.compress import shapes, shared_batch
 
 
@@ -21,10 +22,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def _two(root: Path, out: Path, dies: int) -> subprocess.CompletedProcess[str]:
-    arguments = map(str, (root, out, dies))
+def _two(module: str, *arguments: Path | int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tests.compress.shared_batch", *arguments],
+        [sys.executable, "-m", f"tests.compress.{module}", *map(str, arguments)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         cwd=Path(__file__).parents[2],
         capture_output=True,
@@ -36,7 +36,7 @@ def _two(root: Path, out: Path, dies: int) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def ended(root: Path) -> list[dict[str, Any]]:
     """What each of two processes ended with."""
-    done = _two(root, root, 0)
+    done = _two("shared_batch", root, root, 0)
     assert done.returncode == 0, done.stderr
     return [torch.load(root / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
@@ -83,11 +83,48 @@ def test_of_times_that_each_took_all_know_the_least(ended: list[dict[str, Any]])
 
 
 def test_the_death_of_one_process_ends_the_others(root: Path, tmp_path: Path) -> None:
-    done = _two(root, tmp_path, 1)
+    done = _two("shared_batch", root, tmp_path, 1)
     assert done.returncode == 1, done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: process 1 of 2 ended with code 7")
     assert (tmp_path / "batch-0.checkpoint").exists()
+
+
+def _beside(child: str, folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Fail with `error` while another process runs `child`."""
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-c", child])
+    with distributed._others("file:///nowhere", 2, folder):
+        raise error
+
+
+def test_a_process_may_take_its_time_to_die(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connections are closed before it has ended."""
+    monkeypatch.setattr(distributed, "DYING", 60.0)
+    lost = RuntimeError("Connection closed by peer")
+    with pytest.raises(FieldwrenError, match=r"^process 1 of 2 ended with code 1 \(disk full\): "):
+        _beside("import sys; sys.exit('disk full')", tmp_path, monkeypatch, lost)
+
+
+def test_a_process_is_not_blamed_for_an_error_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distributed, "DYING", 0.0)
+    with pytest.raises(RuntimeError, match="of its own"):
+        error = RuntimeError("of its own")
+        _beside("import time; time.sleep(600)", tmp_path, monkeypatch, error)
+    monkeypatch.setattr(distributed, "DYING", 60.0)
+    with pytest.raises(OSError, match="No space left"):  # the others end because this one does
+        _beside("exit(1)", tmp_path, monkeypatch, OSError("No space left"))
+
+
+def test_a_search_trains_its_candidates_together(root: Path, tmp_path: Path) -> None:
+    done = _two("shared_netadapt", root, tmp_path)
+    assert done.returncode == 0, done.stderr
+    one, other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert not list(tmp_path.glob("candidate*"))
 
 
 def test_one_process_is_the_first_and_shares_with_nobody() -> None:
