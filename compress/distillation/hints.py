@@ -9,7 +9,8 @@ t  output of the hint layer of the teacher      averaged to the student's size w
 r  regressor, a 1 × 1 convolution (a matrix where there is no space): the channels are not the same
 
 The paper trains the hints first and the answers afterwards; here both are learned together [C]. The
-regressors belong to the training and are thrown away with it.
+regressors belong to the training and are thrown away with it. They start from random numbers of
+their own: those at hand depend on which stages were taken up from an earlier run.
 """
 
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from compress.distillation.taps import Taps, like, seen
 
+SEED = 0  # of the regressors' first values
 REGRESSORS = {2: nn.Linear, 3: nn.Conv1d, 4: nn.Conv2d}  # by the output's axes
 
 
@@ -52,10 +54,12 @@ class Hints(nn.Module):
         outputs = seen(student, teacher, self.pairs, example)
         self.student = Taps(student, pairs.keys(), learning=True)
         self.teacher = Taps(teacher, pairs.values(), learning=False)
-        self.regressors = nn.ModuleList(
-            REGRESSORS[s.ndim](s.shape[1], t.shape[1], *(() if s.ndim == 2 else (1,)))
-            for s, t in outputs
-        )
+        with torch.random.fork_rng():
+            torch.manual_seed(SEED)
+            self.regressors = nn.ModuleList(
+                REGRESSORS[s.ndim](s.shape[1], t.shape[1], *(() if s.ndim == 2 else (1,)))
+                for s, t in outputs
+            )
         self.optimizer = torch.optim.Adam(self.parameters(), lr=lr)
 
     def loss(self) -> Tensor:

@@ -66,6 +66,21 @@ def test_hints_by_hand_and_learned() -> None:
     assert other.optimizer.state_dict()["state"][0]["step"] == 31
 
 
+def test_hints_start_alike_whatever_was_drawn_before() -> None:
+    """A resumed run takes up finished stages and has drawn less than an uninterrupted one."""
+    student, teacher, x = _pair()
+    made = []
+    for drawn in (0, 7):
+        torch.manual_seed(5)
+        torch.rand(drawn)
+        state = torch.get_rng_state()
+        made.append(Hints(student, teacher, PAIRS, weight=1, lr=1e-2, example=x[:1]))
+        assert torch.equal(torch.get_rng_state(), state)
+    one, other = (list(hints.regressors.parameters()) for hints in made)
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert not torch.equal(one[0], one[2])  # each its own
+
+
 def test_attention_by_hand() -> None:
     student, teacher, x = _pair()
     method = Attention(student, teacher, {"blocks.0": "blocks.1"}, weight=10.0, example=x[:1])
