@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from compress.images import Image, resize
+from compress.intervals import CountRange, ShareRange
 from device.manifest import Frozen
 
 GREY = (127, 127, 127)  # zero after normalisation
@@ -15,14 +16,26 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Augment(Frozen):
-    """How far a view may differ from its photo. Zero switches a change off."""
+    """How far a view may differ from its photo. Zero switches a change off; area 1 is all of it."""
 
-    area: tuple[float, float] = (0.4, 1.0)  # share of the photo's area
-    aspect: float = 1.33  # largest stretch of width against height, either way
-    mirror: float = 0.5  # probability
-    colour: float = 0.3  # brightness, contrast, saturation: factors 1 ± this
-    coarse: float = 0.1  # probability of a view that was only `coarse_side` pixels wide
-    coarse_side: tuple[int, int] = (24, 96)
+    area: ShareRange = Field((0.4, 1.0), description="share of the photo's area")
+    aspect: float = Field(
+        1.33,
+        ge=0,
+        allow_inf_nan=False,
+        description="largest stretch of width against height, either way",
+    )
+    mirror: float = Field(0.5, ge=0, le=1, description="probability")
+    colour: float = Field(
+        0.3, ge=0, le=1, description="brightness, contrast, saturation: factors 1 ± this"
+    )
+    coarse: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="probability of a view that was only `coarse_side` pixels wide",
+    )
+    coarse_side: CountRange = (24, 96)
 
 
 class Shift(Frozen):
@@ -46,7 +59,7 @@ def view(
         return _shifted(resize(image, side, side), options, generator)
     height, width = image.shape[:2]
     area = generator.uniform(*options.area) * height * width
-    stretch = math.exp(generator.uniform(-1, 1) * math.log(options.aspect))
+    stretch = math.exp(generator.uniform(-1, 1) * math.log(options.aspect or 1))
     rows = min(height, max(1, round(math.sqrt(area / stretch * height / width))))
     columns = min(width, max(1, round(math.sqrt(area * stretch * width / height))))
     top = int(generator.integers(0, height - rows + 1))

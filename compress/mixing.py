@@ -11,6 +11,8 @@ a    a² = Σs² / (Σn² · 10^(SNR/10)): the wanted signal-to-noise ratio, exa
 g    brings s + a·n to the wanted level; what leaves −1…1 then is clipped in x, not in y
 """
 
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,11 +21,11 @@ import soxr
 from numpy.typing import NDArray
 from pydantic import Field
 
+from compress.intervals import PositiveRange, Range
 from compress.speech import Pair, Recording, Samples
 from device.errors import BadInputError
 from device.manifest import Frozen
 
-Range = tuple[float, float]
 Batch = NDArray[np.float32]  # [example, time]
 
 TINY = 1e-10  # energy of a silent example: keeps quotients finite
@@ -32,6 +34,10 @@ ROOM_SECONDS = 0.5  # impulse responses are cut there
 COLOUR_POINTS = 6  # where the colouring gains are drawn, evenly over log frequency
 COLOUR_LOWEST = 60.0  # Hz
 ROLL_OFF = 24.0  # dB per octave above a band limit
+NO_ROOMS = (  # what reading raises: not there, cut off, damaged, an .npy, or other arrays
+    *(OSError, EOFError, zipfile.BadZipFile, zlib.error),
+    *(TypeError, ValueError, KeyError, IndexError),
+)
 
 
 class Mixing(Frozen):
@@ -45,17 +51,19 @@ class Mixing(Frozen):
     )
     snr_db: Range = (-5.0, 15.0)
     level_dbfs: Range = Field((-45.0, -10.0), description="RMS level of the mixture")
-    speed: Range = Field((0.88, 1.14), description="playing speed of the speech: pitch and tempo")
+    speed: PositiveRange = Field(
+        (0.88, 1.14), description="playing speed of the speech: pitch and tempo"
+    )
     speed_share: float = Field(0.7, ge=0, le=1, description="share of examples with changed speed")
     late_share: float = Field(0.15, ge=0, le=1, description="share where speech starts later")
     two_noises_share: float = Field(0.3, ge=0, le=1)
     room_share: float = Field(0.3, ge=0, le=1)
     colour_db: float = Field(5.0, ge=0, description="largest gain of the random colouring")
     band_share: float = Field(0.15, ge=0, le=1, description="share of band-limited examples")
-    band_hz: Range = (3400.0, 7500.0)
+    band_hz: PositiveRange = (3400.0, 7500.0)
     rumble_share: float = Field(0, ge=0, le=1, description="share of examples with rumble added")
     rumble_db: Range = Field((-5.0, 15.0), description="of the rumble, against the noise it joins")
-    rumble_hz: Range = Field((20.0, 60.0), description="above it, rumble falls off")
+    rumble_hz: PositiveRange = Field((20.0, 60.0), description="above it, rumble falls off")
 
 
 class Mixer:
@@ -277,8 +285,9 @@ def read_rooms(path: Path, rate: int) -> list[Samples]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             responses, own_rate = stored["speech"], int(stored["rate"])
-    except (OSError, ValueError, KeyError) as error:
+            taps = responses.astype(np.float32).reshape(-1, responses.shape[-1])
+    except NO_ROOMS as error:
         raise BadInputError(f"{path}: holds no room responses: {error}") from error
     if own_rate != rate:
         raise BadInputError(f"{path}: made for {own_rate} Hz, the recipe works at {rate} Hz")
-    return list(responses.reshape(-1, responses.shape[-1]).astype(np.float32))
+    return list(taps)

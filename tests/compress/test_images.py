@@ -5,8 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from compress import images
+from compress import images, recipe
 from compress.augment import Augment, view
 from device import images as device_images
 from device.errors import BadInputError
@@ -110,6 +111,39 @@ def test_without_changes_a_view_is_the_photo(root: Path) -> None:
     none = Augment(area=(1.0, 1.0), aspect=1.0, mirror=0, colour=0, coarse=0)
     same = view(photo, 16, none, np.random.default_rng(0))
     assert np.array_equal(same, images.resize(photo, 16, 16))
+
+
+def test_an_aspect_of_zero_is_off_as_one_is(root: Path) -> None:
+    photo = images.read([root / "train"], CLASSES, 64).images[0]
+    off, one, wide = (
+        view(photo, 16, Augment(aspect=aspect), np.random.default_rng(3)) for aspect in (0, 1, 2)
+    )
+    assert np.array_equal(off, one)
+    assert not np.array_equal(off, wide)
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ({"area": [0, 0]}, "greater than 0"),
+        ({"area": [0.5, 1.5]}, "less than or equal to 1"),
+        ({"area": [1.0, 0.4]}, r"1 is above 0\.4: give the lower one first"),
+        ({"coarse_side": [96, 24]}, "96 is above 24: give the lower one first"),
+        ({"coarse_side": [0, 24]}, "greater than 0"),
+        ({"aspect": -1}, "greater than or equal to 0"),
+        ({"colour": -0.1}, "greater than or equal to 0"),
+    ],
+)
+def test_changes_that_cannot_be_are_refused(table: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        Augment.model_validate(table)
+
+
+def test_a_recipe_with_such_a_change_is_refused_before_data_is_read(tmp_path: Path) -> None:
+    path = shapes.write_recipe(tmp_path / "shapes.toml")
+    path.write_text(path.read_text() + "[augment]\ncoarse_side = [96, 24]\n")
+    with pytest.raises(BadInputError, match=r"shapes\.toml: augment\..*coarse_side: .*lower one"):
+        recipe.load(str(path))
 
 
 def test_brightness_scales_all_channels_alike() -> None:

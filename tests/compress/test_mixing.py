@@ -1,10 +1,13 @@
 """Mixtures: exact SNR and level, reproducible, and no part left out of the augmentation."""
 
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from compress import mixing
 from compress.mixing import Mixer, Mixing
@@ -173,3 +176,57 @@ def test_rooms_are_read_from_the_default_datas_form(tmp_path: Path) -> None:
     np.savez(path, other=np.ones(3))
     with pytest.raises(BadInputError, match="holds no room responses"):
         mixing.read_rooms(path, RATE)
+
+
+def _cut_off(path: Path) -> None:
+    np.savez(path, speech=np.ones((3, 4, 50), np.float32), rate=np.int64(RATE))
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _empty(path: Path) -> None:
+    path.touch()
+
+
+def _damaged(path: Path) -> None:
+    """A byte inside a compressed member is another one."""
+    random = np.random.default_rng(0).standard_normal((3, 4, 500)).astype(np.float32)
+    np.savez_compressed(path, speech=random, rate=np.int64(RATE))
+    with zipfile.ZipFile(path) as archive:
+        place = archive.getinfo("speech.npy").compress_size // 2
+    content = bytearray(path.read_bytes())
+    content[place : place + 50] = bytes(50)
+    path.write_bytes(content)
+
+
+def _renamed(path: Path) -> None:
+    np.save(path.with_suffix(".npy"), np.ones((12, 50)))
+    path.with_suffix(".npy").rename(path)
+
+
+def _one_number(path: Path) -> None:
+    np.savez(path, speech=np.float32(1), rate=np.int64(RATE))
+
+
+@pytest.mark.parametrize("write", [_cut_off, _empty, _damaged, _renamed, _one_number])
+def test_a_file_that_holds_no_rooms_is_named(write: Callable[[Path], None], tmp_path: Path) -> None:
+    write(tmp_path / "rooms.npz")
+    with pytest.raises(BadInputError, match=r"rooms\.npz: holds no room responses: "):
+        mixing.read_rooms(tmp_path / "rooms.npz", RATE)
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ({"snr_db": [15, -5]}, "15 is above -5: give the lower one first"),
+        ({"snr_db": [float("-inf"), 0]}, "finite number"),
+        ({"level_dbfs": [-10, -45]}, "-10 is above -45"),
+        ({"speed": [1.14, 0.88]}, r"1\.14 is above 0\.88"),
+        ({"speed": [0, 1]}, "greater than 0"),
+        ({"band_hz": [-3400, 7500]}, "greater than 0"),
+        ({"rumble_hz": [0, 60]}, "greater than 0"),
+        ({"rumble_db": [15, -5]}, "15 is above -5"),
+    ],
+)
+def test_ranges_that_cannot_be_are_refused(table: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        Mixing.model_validate(table)
