@@ -25,7 +25,7 @@ from compress.quantization.learned import learned
 from compress.quantization.mixed import Sensitivity
 from compress.quantization.sqnr import LayerError
 from compress.steps import Quantize
-from compress.task import OneStep
+from compress.task import Deployed, OneStep
 from device import files
 from device.errors import FieldwrenError
 from device.manifest import TensorSpec
@@ -57,9 +57,14 @@ def export(deployed: OneStep, numbers: Quantize, model: Path, golden: Path) -> E
     """Write the model and its golden vectors.
 
     Raises:
-        FieldwrenError: conversion failed, the float32 file does not reproduce torch, or a weight
-            was not quantized.
+        FieldwrenError: conversion failed, the float32 file does not reproduce torch, a weight was
+            not quantized, or a bundle would hold examples in the place of golden vectors.
     """
+    if isinstance(deployed, Deployed) and not deployed.golden:
+        raise FieldwrenError(
+            "the task made up no golden vectors, and its examples may not travel in a bundle: "
+            "Deployed.golden must not be empty"
+        )
     names = list(deployed.inputs)
     keys = {name: f"args_{index}" for index, name in enumerate(names)}
     outputs = {name: f"output_{index}" for index, name in enumerate(deployed.outputs)}
@@ -73,6 +78,7 @@ def export(deployed: OneStep, numbers: Quantize, model: Path, golden: Path) -> E
             f"the exported model differs from torch by {float_error:.2g} of its largest output, "
             f"allowed {PARITY:.2g}"
         )
+    quantization.say_if_fewer(numbers, len(deployed.examples))
     with silent():
         quantized = quantization.quantize(
             plain, numbers, by_key(deployed, deployed.examples), model, learned(deployed.net)

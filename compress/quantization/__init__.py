@@ -8,7 +8,7 @@ from compress.quantization.audit import Audit, check, inspect
 from compress.quantization.flatbuffer import WEIGHTED
 from compress.quantization.ranges import Example
 from compress.quantization.schemes import SCHEMES
-from compress.quantization.write import Quantized, quantize
+from compress.quantization.write import Quantized, quantize, say_if_fewer
 
 __all__ = [
     "SCHEMES",
@@ -19,4 +19,5 @@ __all__ = [
     "check",
     "inspect",
     "quantize",
+    "say_if_fewer",
 ]

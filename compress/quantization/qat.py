@@ -28,7 +28,7 @@ from compress.quantization import fake, flatbuffer, simulate
 from compress.quantization.learned import Ranges
 from compress.quantization.simulate import Simulation
 from compress.quantization.sqnr import Inside
-from compress.quantization.write import quantize
+from compress.quantization.write import quantize, say_if_fewer
 from compress.steps import Quantize
 from compress.task import OneStep
 from device.errors import FieldwrenError
@@ -65,6 +65,7 @@ def static(net: nn.Module, deployed: OneStep, numbers: Quantize, steps: int) -> 
         plain, int8 = Path(folder) / "float.tflite", Path(folder) / "int8.tflite"
         export.convert(deployed, plain)
         examples = export.by_key(deployed, deployed.examples)
+        say_if_fewer(numbers, len(examples))
         with export.silent():
             quantize(plain, numbers, examples, int8)
         inside = Inside(plain)

@@ -27,6 +27,18 @@ class Quantized:
     figures: tuple[Figure, ...]
 
 
+def say_if_fewer(numbers: Quantize, offered: int) -> None:
+    """One line where ranges will be observed on fewer examples than the recipe asks for.
+
+    Apart from `quantize`, which runs with the quantizer's own lines kept off the terminal.
+    """
+    if SCHEMES[numbers.scheme].calibrated and offered < numbers.samples:
+        print(
+            f"quantize: {numbers.scheme} is calibrated on {offered} inputs, all that the task "
+            f"offers: samples = {numbers.samples}"
+        )
+
+
 def quantize(
     source: Path,
     numbers: Quantize,

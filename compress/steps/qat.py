@@ -12,4 +12,4 @@ class Qat(Tuning):
 
     kind: Literal["qat"]
     scheme: Literal["static-int8", "dynamic-int8"] = "static-int8"
-    samples: int = Field(200, gt=0, description="calibration inputs the ranges start from")
+    samples: int = Field(200, gt=0, description="most calibration inputs the ranges start from")

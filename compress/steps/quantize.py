@@ -12,7 +12,7 @@ class Quantize(Frozen):
 
     kind: Literal["quantize"]
     scheme: Literal["fp32", "fp16", "dynamic-int8", "static-int8", "static-int16x8", "mixed-int8"]
-    samples: int = Field(200, gt=0, description="calibration inputs of the static schemes")
+    samples: int = Field(200, gt=0, description="most calibration inputs of the static schemes")
     spare: float = Field(
         0.1, ge=0, le=1, description="mixed-int8: largest share of the weights that keep more bits"
     )

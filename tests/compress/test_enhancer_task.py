@@ -203,6 +203,20 @@ def test_examples_of_a_network_with_states_are_moments_of_a_stream(data: Path) -
     assert {int(e["turn"][0, 0]) for e in deployed.examples} == {0, 1}
 
 
+@pytest.mark.parametrize("hop", [128, 512, 1024])
+def test_golden_vectors_are_made_up_at_every_hop(data: Path, hop: int) -> None:
+    wanted = SMALL | {
+        "model": {**SMALL["model"], "n_fft": 4 * hop, "hop": hop},
+        "mixing": {**SMALL["mixing"], "seconds": 2.0},
+        "score": {"seconds": 6.0, "validation": 1, "test": 1},
+    }
+    made = enhancer.make(Settings.model_validate(wanted), (data,), seed=0)
+    deployed = made.deploy(made.build().eval())
+    assert len(deployed.golden) >= enhancer.GOLDEN
+    heard = {example["frame"].tobytes() for example in deployed.examples}
+    assert not heard & {vector["frame"].tobytes() for vector in deployed.golden}
+
+
 def test_head_and_example(task: Enhancer) -> None:
     net = task.build()
     assert isinstance(net, TCN)

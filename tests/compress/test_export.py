@@ -1,6 +1,7 @@
 """Export and quantization: what the file computes is what torch computes, in int8 nearly."""
 
 import copy
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,29 @@ def test_every_int8_scheme_quantizes_every_weight(
     assert set(found.audit.weights) == {"INT8"}
     expected, got = _run(float_file, deployed), _run(target, deployed)
     assert np.sqrt(((got - expected) ** 2).mean()) < 0.1 * expected.std()
+
+
+def test_a_bundle_holds_no_examples(deployed: Deployed, tmp_path: Path) -> None:
+    """Which may be somebody's voice or photo."""
+    bare = dataclasses.replace(deployed, golden=())
+    with pytest.raises(FieldwrenError, match="made up no golden vectors"):
+        export.export(bare, _numbers("fp32"), tmp_path / "m.tflite", tmp_path / "g.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_calibration_on_fewer_examples_than_asked_is_said(
+    deployed: Deployed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    offered = len(deployed.examples)
+    numbers = _numbers("static-int8", samples=offered + 1)
+    export.export(deployed, numbers, tmp_path / "m.tflite", tmp_path / "g.npz")
+    assert capsys.readouterr().out == (
+        f"quantize: static-int8 is calibrated on {offered} inputs, all that the task offers: "
+        f"samples = {offered + 1}\n"
+    )
+    quantization.say_if_fewer(_numbers("static-int8", samples=offered), offered)
+    quantization.say_if_fewer(_numbers("dynamic-int8"), offered)  # has no calibration
+    assert capsys.readouterr().out == ""
 
 
 def test_calibration_sees_every_example(

@@ -98,3 +98,33 @@ def test_any_folder_with_the_three_files(tmp_path: Path) -> None:
     assert made.data().fingerprint == texts.task(tmp_path / "own").data().fingerprint
     with pytest.raises(BadInputError, match="no text in"):
         language.make(texts.settings(), (tmp_path / "nowhere",), 0)
+
+
+@pytest.mark.parametrize(
+    ("part", "tokens", "reason"),
+    [
+        # a line end is a token too: 4 streams of two stretches of 10 tokens and one
+        ("train", 82, r"train\.txt has 20 tokens for each of 4 streams, .*: give 21 or more"),
+        ("train", 0, r"train\.txt has 0 tokens for each of 4 streams"),
+        ("valid", 30, r"valid\.txt has 31 tokens, too few to score on: give 32 or more"),
+        ("test", 0, r"test\.txt has 0 tokens, too few"),
+    ],
+)
+def test_too_little_text_is_refused_before_training(
+    tmp_path: Path, part: str, tokens: int, reason: str
+) -> None:
+    folder = texts.write(tmp_path)
+    (folder / f"toy.{part}.txt").write_text("bird " * tokens)
+    with pytest.raises(BadInputError, match=reason):
+        language.make(texts.settings(), (folder,), 0)
+
+
+def test_the_least_text_is_one_step_and_a_score(tmp_path: Path) -> None:
+    for part, tokens in (("train", 83), ("valid", 31), ("test", 31)):
+        (tmp_path / f"toy.{part}.txt").write_text(
+            "a bird sees " * (tokens // 3) + "a " * (tokens % 3)
+        )
+    task = language.make(texts.settings(), (tmp_path,), 0)
+    assert task.steps() == 1
+    assert all(len(next(task.batches(epoch, 0))[0][0]) == 10 for epoch in range(20))
+    assert math.isfinite(task.evaluate(_net(task), "validation").value)

@@ -107,6 +107,16 @@ def test_the_export_takes_the_learned_ranges(task: Birds, tmp_path: Path) -> Non
     assert shared  # what is joined has one scale
 
 
+def test_ranges_that_start_from_fewer_examples_say_so(
+    task: Birds, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = graphs.make("chain")
+    deployed = task.deploy(net)
+    qat.static(net, deployed, STATIC, 1)
+    said = capsys.readouterr().out
+    assert f"calibrated on {len(deployed.examples)} inputs" in said and "samples = 200" in said
+
+
 def test_ranges_follow_the_batches_until_they_are_frozen() -> None:
     ranges = Ranges([["a"], ["b"]], frozen_after=2)
     ranges.low[:], ranges.high[:] = -1.0, 1.0
