@@ -6,6 +6,7 @@ names all shards of a split by a pattern: "cifar10/cifar10_train_*.npz".
 """
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from device.errors import BadInputError
 
 FORM = "npz shards with blob, offsets, labels and names"
 KEYS = ("blob", "offsets", "labels", "names")
+UNREADABLE = (  # what reading raises: not there, cut off, damaged, an .npy, or other arrays
+    *(OSError, EOFError, zipfile.BadZipFile, zlib.error),
+    *(TypeError, ValueError, KeyError),
+)
 
 
 def shards(pattern: Path) -> list[Path]:
@@ -69,5 +74,5 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {key: stored[key] for key in KEYS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise BadInputError(f"{path}: not readable as {FORM}: {error}") from error

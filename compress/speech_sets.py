@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import Field
 
 from compress import mixing, shelf, speech, start
+from compress.intervals import Range
 from compress.mixing import Mixer, Mixing
 from compress.speech import Pair, Recording, Split
 from compress.tasks import locate
@@ -71,7 +72,7 @@ class Score(Frozen):
     """[score]: the fixed mixtures that count."""
 
     seconds: float = Field(4.0, gt=0)
-    snr_db: tuple[float, float] = (-5.0, 10.0)
+    snr_db: Range = (-5.0, 10.0)
     validation: int = Field(40, gt=0, description="mixtures")
     test: int = Field(40, gt=0, description="mixtures")
 

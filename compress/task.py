@@ -31,7 +31,9 @@ class OneStep:
     inputs: dict[str, str]
     outputs: dict[str, str]
     examples: list[dict[str, NDArray[np.float32]]]
-    golden: tuple[dict[str, NDArray[np.float32]], ...] = ()  # empty: the first examples
+    golden: tuple[
+        dict[str, NDArray[np.float32]], ...
+    ] = ()  # a plain OneStep's may be empty: its first examples
 
 
 @dataclass(frozen=True, kw_only=True)

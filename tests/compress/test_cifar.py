@@ -63,7 +63,7 @@ def test_shards_and_folders_mix(folder: Path, tmp_path: Path) -> None:
     assert images.read(sources, classes, 64).labels.tolist() == [0, 1, 2]
 
 
-def test_what_is_wrong_is_said(folder: Path) -> None:
+def test_what_is_wrong_is_said(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"other_\*\.npz: no such file: expected npz shards"):
         cifar.class_names(folder / "other_*.npz")
     path = folder / "cifar10_train_01.npz"
@@ -75,9 +75,11 @@ def test_what_is_wrong_is_said(folder: Path) -> None:
     np.savez(path, **{**content, "names": np.array(["one", "other"])})
     with pytest.raises(BadInputError, match=r"do not name the same classes"):
         cifar.class_names(folder / "cifar10_train_*.npz")
-    path.write_bytes(b"PK and nothing more")
-    with pytest.raises(BadInputError, match=r"01\.npz: not readable as npz shards"):
-        list(cifar.read(folder / "cifar10_train_*.npz"))
+    np.save(tmp_path / "plain.npy", np.arange(3))
+    for broken in (b"PK and nothing more", (tmp_path / "plain.npy").read_bytes()):
+        path.write_bytes(broken)
+        with pytest.raises(BadInputError, match=r"01\.npz: not readable as npz shards"):
+            list(cifar.read(folder / "cifar10_train_*.npz"))
 
 
 def test_an_unreadable_image_is_named(folder: Path) -> None:
