@@ -1,1 +1,1 @@
-MP3impnfhuqaTZdcnD+8ydlsppS4jm8GPYgmO85azveYO0Cjxbzy6bCrzfWC7AC3NzGPvEIlukUztvtPrcf4Cw==
+s5j48YCsaVxlbwikdaxdL5Ak6OjW/nI3IQeuGtB5oZabk5tabC8mxNZEaf14LCdO15pgNNwRmfIZMb4y0latBw==
