@@ -5,21 +5,16 @@ the end of the last), `labels` (class numbers) and `names` (the class of every n
 names all shards of a split by a pattern: "cifar10/cifar10_train_*.npz".
 """
 
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from compress.npz import UNREADABLE
 from device.errors import BadInputError
 
 FORM = "npz shards with blob, offsets, labels and names"
 KEYS = ("blob", "offsets", "labels", "names")
-UNREADABLE = (  # what reading raises: not there, cut off, damaged, an .npy, or other arrays
-    *(OSError, EOFError, zipfile.BadZipFile, zlib.error),
-    *(TypeError, ValueError, KeyError),
-)
 
 
 def shards(pattern: Path) -> list[Path]:

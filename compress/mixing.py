@@ -11,8 +11,6 @@ a    a² = Σs² / (Σn² · 10^(SNR/10)): the wanted signal-to-noise ratio, exa
 g    brings s + a·n to the wanted level; what leaves −1…1 then is clipped in x, not in y
 """
 
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from compress.intervals import PositiveRange, Range
+from compress.npz import UNREADABLE
 from compress.speech import Pair, Recording, Samples
 from device.errors import BadInputError
 from device.manifest import Frozen
@@ -34,10 +33,6 @@ ROOM_SECONDS = 0.5  # impulse responses are cut there
 COLOUR_POINTS = 6  # where the colouring gains are drawn, evenly over log frequency
 COLOUR_LOWEST = 60.0  # Hz
 ROLL_OFF = 24.0  # dB per octave above a band limit
-NO_ROOMS = (  # what reading raises: not there, cut off, damaged, an .npy, or other arrays
-    *(OSError, EOFError, zipfile.BadZipFile, zlib.error),
-    *(TypeError, ValueError, KeyError, IndexError),
-)
 
 
 class Mixing(Frozen):
@@ -286,7 +281,7 @@ def read_rooms(path: Path, rate: int) -> list[Samples]:
         with np.load(path, allow_pickle=False) as stored:
             responses, own_rate = stored["speech"], int(stored["rate"])
             taps = responses.astype(np.float32).reshape(-1, responses.shape[-1])
-    except NO_ROOMS as error:
+    except UNREADABLE as error:
         raise BadInputError(f"{path}: holds no room responses: {error}") from error
     if own_rate != rate:
         raise BadInputError(f"{path}: made for {own_rate} Hz, the recipe works at {rate} Hz")
