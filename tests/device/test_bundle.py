@@ -132,6 +132,16 @@ def test_golden_objects_are_not_unpickled(classifier: Path) -> None:
         bundle.load(classifier)
 
 
+def _rewrite_golden(folder: Path, changes: dict[str, Change]) -> None:
+    """Put other arrays into a bundle's golden file, and its hash into the manifest."""
+    with np.load(folder / bundle.GOLDEN) as stored:
+        golden = dict(stored)
+    for name, change in changes.items():
+        golden[name] = change(golden[name])
+    np.savez(folder / bundle.GOLDEN, **golden)
+    bundles.rewrite_manifest(folder)
+
+
 @pytest.mark.parametrize(
     ("name", "change", "reason"),
     [
@@ -147,30 +157,19 @@ def test_golden_objects_are_not_unpickled(classifier: Path) -> None:
 def test_golden_arrays_unlike_the_tensors_are_refused(
     classifier: Path, name: str, change: Change, reason: str
 ) -> None:
-    with np.load(classifier / bundle.GOLDEN) as stored:
-        golden = dict(stored)
-    golden[name] = change(golden[name])
-    np.savez(classifier / bundle.GOLDEN, **golden)
-    bundles.rewrite_manifest(classifier)
+    _rewrite_golden(classifier, {name: change})
     with pytest.raises(BadInputError, match=rf"golden\.npz: {reason}"):
         bundle.load(classifier)
 
 
 def test_no_example_is_no_proof(classifier: Path) -> None:
-    with np.load(classifier / bundle.GOLDEN) as stored:
-        golden = {name: values[:0] for name, values in stored.items()}
-    np.savez(classifier / bundle.GOLDEN, **golden)
-    bundles.rewrite_manifest(classifier)
+    _rewrite_golden(classifier, dict.fromkeys(("in.image", "out.logits"), lambda a: a[:0]))
     with pytest.raises(BadInputError, match=r"golden\.npz: holds no example"):
         bundle.load(classifier)
 
 
 def test_wrong_golden_outputs_are_refused(classifier: Path) -> None:
-    with np.load(classifier / bundle.GOLDEN) as stored:
-        golden = dict(stored)
-    golden["out.logits"] = golden["out.logits"] + 0.01
-    np.savez(classifier / bundle.GOLDEN, **golden)
-    bundles.rewrite_manifest(classifier)
+    _rewrite_golden(classifier, {"out.logits": lambda a: a + np.float32(0.01)})
     with pytest.raises(BadInputError, match=r"golden outputs differ by 0\.01"):
         bundle.load(classifier)
 
@@ -193,11 +192,7 @@ def test_each_output_may_have_its_own_tolerance(enhancer: Path) -> None:
 
 
 def test_a_golden_output_that_is_no_number_is_refused(classifier: Path) -> None:
-    with np.load(classifier / bundle.GOLDEN) as stored:
-        golden = dict(stored)
-    golden["out.logits"][0] = np.nan
-    np.savez(classifier / bundle.GOLDEN, **golden)
-    bundles.rewrite_manifest(classifier)
+    _rewrite_golden(classifier, {"out.logits": lambda a: np.full_like(a, np.nan)})
     with pytest.raises(BadInputError, match="golden outputs differ by nan"):
         bundle.load(classifier)
 
