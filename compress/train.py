@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from compress import distributed
 from compress.precision import usable
+from compress.remembered import Remembered
 from compress.resting import constant
 from compress.steps import Schedule
 from compress.strided import subsampled
@@ -77,8 +78,12 @@ def fit(
     label: str,
     teacher: nn.Module | None = None,
     companion: Companion | None = None,
+    views: int | None = None,
 ) -> list[Epoch]:
     """Train `net` in place to the last epoch and return the log.
+
+    After `views` epochs their batches come again, random numbers and all, and the teacher is not
+    asked about them again (compress/remembered.py).
 
     The state after each epoch is written to `checkpoint`; if it exists, training goes on from
     there and ends with the same weights as without the interruption. The caller removes it.
@@ -113,9 +118,11 @@ def fit(
     model, wrapped = fabric.setup(net, optimizer)
     if companion is not None:
         companion.to(fabric.device)
-    guide = None
+    guide: nn.Module | None = None
     if teacher is not None:
         guide = distributed.alone(fabric, schedule.precision).setup_module(teacher)
+        if views is not None:
+            guide = Remembered(guide)
     steps = task.steps()
     # whoever lent the teacher may train copies of it afterwards
     unchanged = nullcontext() if teacher is None else constant(teacher)
@@ -124,14 +131,17 @@ def fit(
         bar = progress.add_task(label, total=total, completed=len(log) * steps, score="")
         for epoch in range(len(log), schedule.epochs):
             started = perf_counter()
-            torch.manual_seed(seed * EPOCH_SEEDS + epoch)
+            shown = epoch if views is None else epoch % views
+            torch.manual_seed(seed * EPOCH_SEEDS + shown)
             model.train()
             summed = 0.0
-            for index, batch in enumerate(task.batches(epoch, seed)):
+            for index, batch in enumerate(task.batches(shown, seed)):
                 factor = rate(epoch * steps + index, steps, schedule)
                 for parameters in optimizer.param_groups:
                     parameters["lr"] = parameters["peak"] * factor
                 placed = tuple(fabric.to_device(part) for part in distributed.part(batch))
+                if isinstance(guide, Remembered):
+                    guide.turn(shown, index)
                 loss = task.loss(model, placed, guide)
                 if companion is not None:
                     loss = loss + companion.loss()

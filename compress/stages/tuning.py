@@ -36,4 +36,5 @@ def tune(
             label=label,
             teacher=guide.teacher,
             companion=guide.companion,
+            views=step.views,
         )

@@ -48,6 +48,21 @@ class Tuning(Schedule):
     """Further training, on request with a teacher: true means the baseline."""
 
     distil: bool | Distil = False
+    views: int | None = Field(
+        None,
+        gt=0,
+        description="epochs after which the same views come again: the teacher sees each once, "
+        "and its answers stay in memory",
+    )
+
+    @model_validator(mode="after")
+    def _seen(self) -> Self:
+        inside = isinstance(self.distil, Distil) and (self.distil.hints or self.distil.attention)
+        if self.views and inside:
+            raise ValueError(
+                "views: hints and attention look at the teacher's layers in every epoch"
+            )
+        return self
 
 
 class Budget(Frozen):

@@ -6,13 +6,15 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from compress import recipe, train
-from compress.steps import Schedule
+from compress.steps import Finetune, Schedule
 from compress.task import Batch
 from compress.tasks.birds import Birds
 from device.errors import FieldwrenError
@@ -98,6 +100,54 @@ def test_a_teacher_does_not_learn_and_is_given_back_as_it_was(root: Path, tmp_pa
     assert [parameter.requires_grad for parameter in teacher.parameters()] == free
     for name, value in teacher.state_dict().items():
         assert torch.equal(value, before[name]), name
+
+
+def test_views_that_come_again_are_remembered_as_the_teacher_would_answer(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = root / "shapes.toml"
+    text = path.read_text()
+    path = tmp_path / "mixed.toml"
+    path.write_text(text.replace("[baseline]", "[loss]\nmixup = 0.5\n[baseline]"))
+    task = shapes.make_task(root, path)
+    schedule = recipe.load(str(path)).baseline.model_copy(update={"epochs": 5})
+    torch.manual_seed(0)
+    teacher = task.build()
+    asked: list[int] = []
+    teacher.register_forward_hook(lambda *_: asked.append(1))
+    save, checkpoint, early = train._save, tmp_path / "taught.pt", tmp_path / "early.pt"
+
+    def spare(to: Path, *rest: Any) -> None:
+        save(to, *rest)
+        if len(rest[-1]) == 3:  # epochs: the next one shows the second views again
+            early.write_bytes(to.read_bytes())
+
+    monkeypatch.setattr(train, "_save", spare)
+
+    def taught(at: Path, views: int | None) -> dict[str, Tensor]:
+        torch.manual_seed(1)
+        net = task.build()
+        arguments = {"checkpoint": at, "label": "train", "teacher": teacher, "views": views}
+        train.fit(task, net, schedule, seed=0, **arguments)
+        return net.state_dict()
+
+    whole = taught(checkpoint, 2)
+    assert len(asked) == 2 * task.steps()
+    asked.clear()
+    resumed = taught(early, 2)  # has forgotten all, and asks
+    assert len(asked) == 2 * task.steps()
+    for name, value in whole.items():
+        assert torch.equal(resumed[name], value), name
+    fresh = taught(tmp_path / "fresh.pt", None)
+    assert not torch.equal(fresh["classifier.weight"], whole["classifier.weight"])
+
+
+def test_views_do_not_go_with_layers_of_the_teacher() -> None:
+    hints = {"hints": {"stem": "stem"}}
+    with pytest.raises(ValidationError, match="views: hints and attention"):
+        Finetune.model_validate(
+            {"kind": "finetune", "epochs": 2, "lr": 0.1, "views": 1, "distil": hints}
+        )
 
 
 def test_the_rate_warms_up_then_falls_to_zero() -> None:
