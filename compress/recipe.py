@@ -11,7 +11,19 @@ from typing import Any, TypeVar
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator
 
 from compress import tasks
-from compress.steps import Codebook, LowRank, Qat, Quantize, Schedule, Search, Sparse, Step
+from compress.steps import (
+    Codebook,
+    Compact,
+    LowRank,
+    NetAdapt,
+    Prune,
+    Qat,
+    Quantize,
+    Schedule,
+    Search,
+    Sparse,
+    Step,
+)
 from device import tables
 from device.errors import BadInputError, first_problem
 from device.manifest import Frozen
@@ -74,9 +86,19 @@ class Recipe(Frozen):
                 raise ValueError(
                     f"{min(again)} cannot follow extract: what is narrowed has no whole channels"
                 )
-            if isinstance(step, Sparse) and any(isinstance(b, Codebook | LowRank) for b in behind):
-                raise ValueError("neither codebook nor lowrank may follow sparse: its zeros go")
+            filling = [what for other in behind if (what := _filling(other)) is not None]
+            if isinstance(step, Sparse) and filling:
+                raise ValueError(f"{filling[0]} cannot follow sparse: its zeros would go")
         return steps
+
+
+def _filling(step: Step) -> str | None:
+    """What a step does that puts other weights in the place of zeros; None: nothing."""
+    if isinstance(step, Prune | NetAdapt):
+        return f"{step.kind} with repair" if step.repair else None
+    if isinstance(step, Codebook):
+        return "codebook with vectors" if step.vector > 1 else None
+    return step.kind if isinstance(step, LowRank | Compact) else None
 
 
 def shipped() -> tuple[str, ...]:

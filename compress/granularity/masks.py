@@ -55,8 +55,13 @@ def arm(net: nn.Module) -> None:
     A layer that is held then sees no parameter of its own when it is called.
     """
     for layer in net.modules():
-        if _armed in layer._forward_pre_hooks.values():
+        if held(layer):
             _arm(layer)
+
+
+def held(layer: nn.Module) -> bool:
+    """Whether a layer's zeros are kept at zero."""
+    return _armed in layer._forward_pre_hooks.values()
 
 
 def _kept(scores: Sequence[Tensor], sparsity: float) -> list[Tensor]:

@@ -14,6 +14,9 @@ solved by Lloyd's iterations. Entries start evenly between the least and the lar
 d = 1 (as Han found best), else at vectors drawn without repetition; an entry that nothing chose
 moves to the vector that is worst off.
 
+Zeros that `sparse` left share an entry of their own, which training leaves at zero (pruning, then
+shared values, is Deep Compression's order).
+
 Fine-tuning moves the entries: every weight gets the sum of the gradients of all weights that share
 its entry, so weights that were equal stay equal under any optimizer that treats weights alike.
 
@@ -30,6 +33,7 @@ import torch
 from torch import Tensor, nn
 
 from compress import names
+from compress.granularity import masks
 
 FILTERS = (nn.modules.conv._ConvNd, nn.Linear)
 ITERATIONS = 30
@@ -155,8 +159,8 @@ def code(
         importance: h of a layer, of its weight's shape; a layer that is missing counts evenly.
         keep: patterns of names of layers that stay as they are.
 
-    A layer stays as it is, too, if its codebook would make it no smaller; its vectors are as long
-    as `vector` and the length of a filter allow.
+    A layer stays as it is, too, if its codebook would make it no smaller or it is all zeros; its
+    vectors are as long as `vector` and the length of a filter allow.
 
     Raises:
         BadInputError: keep names no layer.
@@ -169,12 +173,16 @@ def code(
         weight = layer.weight.detach()
         d = math.gcd(vector, weight[0].numel())
         plan = Coded(name, weight.numel(), entries, d, 0.0)
-        if plan.bits >= weight.numel() * FLOAT_BITS:
+        if plan.bits >= weight.numel() * FLOAT_BITS or not weight.any():
             continue
         h = importance.get(name, torch.ones_like(weight))
-        codebook, indices = cluster(
-            weight.float().cpu().reshape(-1, d), h.float().cpu().reshape(-1, d), entries, seed
-        )
+        v, h = (values.float().cpu().reshape(-1, d) for values in (weight, h))
+        free = v.any(1) if masks.held(layer) else torch.ones(len(v), dtype=torch.bool)
+        zero = int(not free.all())  # one entry is that of the zeros
+        chosen, nearest = cluster(v[free], h[free], entries - zero, seed)
+        codebook = torch.cat((torch.zeros(zero, d), chosen))
+        indices = torch.zeros(len(v), dtype=torch.long)
+        indices[free] = nearest + zero
         found = codebook[indices].view(weight.shape).to(weight)
         change = float((found - weight).square().mean().sqrt() / weight.std().clamp_min(1e-12))
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Zero weights, rows or windows of kernels, for good: smaller downloads, not faster.
+"""Zero weights, rows, windows or groups of kernels, for good: smaller downloads, not faster.
 
 Depthwise convolutions and the layers of the answer stay whole: they hold few weights and need all
 of them. Remove channels before this step, not after it, and factorise before, too: a product of

@@ -8,10 +8,10 @@ from device.manifest import Frozen
 
 
 class Sparse(Frozen):
-    """Set weights, rows or windows of kernels to zero and keep them there in training."""
+    """Set weights, rows, windows or groups of kernels to zero and keep them there in training."""
 
     kind: Literal["sparse"]
-    grain: Literal["weight", "vector", "kernel"] = "weight"
+    grain: Literal["weight", "vector", "kernel", "group"] = "weight"
     score: Literal["magnitude", "influence"] = "magnitude"
     sparsity: float = Field(gt=0, lt=1, description="share of the grains that go")
     scope: Literal["uniform", "global"] = Field(

@@ -61,6 +61,8 @@ FINETUNE, PRUNE = (
     'kind = "finetune"\nepochs = 1\nlr = 1',
     'kind = "prune"\ncriterion = "l1"\nratio = 0.5',
 )
+COMPACT = 'kind = "compact"\nblock = "ghost"\nlayers = ["*"]'
+NETADAPT = 'kind = "netadapt"\nmacs = 0.5'
 QAT, STATIC = 'kind = "qat"\nepochs = 1\nlr = 1', 'kind = "quantize"\nscheme = "static-int8"'
 DYNAMIC = STATIC.replace("static", "dynamic")
 
@@ -78,8 +80,11 @@ def _with_steps(text: str, *steps: str) -> str:
         ((QAT, FINETUNE, STATIC), "only quantize may follow qat: finetune would undo"),
         ((QAT, DYNAMIC), 'qat trains for scheme = "static-int8"'),
         ((PRUNE, QAT), 'qat trains for scheme = "static-int8"'),
-        ((SPARSE, FINETUNE, CODEBOOK), "neither codebook nor lowrank may follow sparse"),
-        ((SPARSE, LOWRANK), "neither codebook nor lowrank may follow sparse"),
+        ((SPARSE, FINETUNE, LOWRANK), "lowrank cannot follow sparse: its zeros would go"),
+        ((SPARSE, COMPACT), "compact cannot follow sparse"),
+        ((SPARSE, PRUNE + "\nrepair = true"), "prune with repair cannot follow sparse"),
+        ((SPARSE, NETADAPT + "\nrepair = true"), "netadapt with repair cannot follow sparse"),
+        ((SPARSE, CODEBOOK + "\nvector = 2"), "codebook with vectors cannot follow sparse"),
         (('kind = "extract"', FINETUNE, PRUNE), "prune cannot follow extract"),
         (('kind = "extract"', 'kind = "extract"'), "extract cannot follow extract"),
     ],
@@ -91,7 +96,12 @@ def test_steps_that_undo_an_earlier_one_are_refused(
 
 
 @pytest.mark.parametrize(
-    "steps", [(LOWRANK, SPARSE, FINETUNE, QAT, STATIC), (PRUNE, CODEBOOK, DYNAMIC)]
+    "steps",
+    [
+        (LOWRANK, COMPACT, SPARSE, FINETUNE, QAT, STATIC),
+        (PRUNE, CODEBOOK, DYNAMIC),
+        (SPARSE, PRUNE, NETADAPT, FINETUNE, CODEBOOK, DYNAMIC),
+    ],
 )
 def test_steps_that_build_on_each_other_are_taken(
     tmp_path: Path, text: str, steps: tuple[str, ...]

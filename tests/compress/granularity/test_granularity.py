@@ -42,8 +42,10 @@ def test_grains_by_hand() -> None:
     assert torch.equal(GRAINS["weight"](values), values)
     assert GRAINS["vector"](values).flatten().tolist() == [1.0, 4.0, 7.0, 10.0]
     assert GRAINS["kernel"](values).flatten().tolist() == [2.5, 8.5]
+    assert GRAINS["group"](values).flatten().tolist() == [3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
     matrix = torch.rand(3, 4)
-    assert all(torch.equal(grain(matrix), matrix) for grain in GRAINS.values())
+    assert all(torch.equal(GRAINS[n](matrix), matrix) for n in ("weight", "vector", "kernel"))
+    torch.testing.assert_close(GRAINS["group"](matrix), matrix.mean(0, keepdim=True))
 
 
 @pytest.mark.parametrize("grain", list(GRAINS))

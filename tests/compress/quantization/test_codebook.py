@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from compress.granularity import GRAINS, masks, scores
 from compress.quantization import codebook
 from compress.stages import Context
 from compress.stages import codebook as stage
@@ -111,6 +112,29 @@ def test_weights_that_are_equal_stay_equal(kind: str) -> None:
         assert _distinct(net, layer.layer, 1) <= before[layer.layer] <= 16
         name = f"{layer.layer}.weight"
         assert not torch.equal(net.state_dict()[name], start[name])
+
+
+def test_zeros_that_sparse_left_keep_an_entry_of_their_own() -> None:
+    net = graphs.make("residual")
+    layers = {n: m for n, m in net.named_modules() if isinstance(m, nn.Conv2d)}
+    found = scores.magnitude(list(layers.values()))
+    masks.zero(layers, found, GRAINS["weight"], 0.2, "uniform")
+    masks.hold(layers.values())
+    zeros = {name: layer.weight == 0 for name, layer in layers.items()}
+    shared, coded = codebook.code(net, {}, entries=4, vector=1, keep=(), seed=0)
+    optimizer = torch.optim.SGD(net.parameters(), 1e-3, momentum=0.9, weight_decay=1e-3)
+    net.train()
+    for step in range(3):
+        x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(step))
+        optimizer.zero_grad()
+        net(x).square().mean().backward()
+        shared.step()
+        optimizer.step()
+    shared.tie()
+    assert {layer.layer for layer in coded} > set(layers)
+    for name, layer in layers.items():
+        assert torch.equal(layer.weight == 0, zeros[name])
+        assert 2 <= _distinct(net, name, 1) <= 4
 
 
 def test_sizes_are_counted_to_the_bit_and_nothing_grows() -> None:
