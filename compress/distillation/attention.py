@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from compress.distillation.taps import Taps, like, seen
+from compress.distillation.taps import FEATURES_LAST, Taps, like, seen
 from device.errors import BadInputError
 
 
@@ -47,9 +47,13 @@ class Attention:
         example: Tensor,
     ) -> None:
         self.pairs, self.weight = dict(pairs), weight
-        for own, (s, _) in zip(self.pairs, seen(student, teacher, pairs, example), strict=True):
-            if s.ndim == 2:
-                raise BadInputError(f"layer {own} puts out no maps that attention could look at")
+        outputs = seen(student, teacher, pairs, example)
+        for (own, other), (s, _) in zip(self.pairs.items(), outputs, strict=True):
+            for name, net in ((own, student), (other, teacher)):
+                if s.ndim == 2 or isinstance(net.get_submodule(name), FEATURES_LAST):
+                    raise BadInputError(
+                        f"layer {name} puts out no maps that attention could look at"
+                    )
         self.student = Taps(student, pairs.keys(), learning=True)
         self.teacher = Taps(teacher, pairs.values(), learning=False)
 

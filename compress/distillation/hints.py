@@ -4,7 +4,7 @@ A. Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015, equation 3.
 
     Loss = task's loss + γ·Σ_pairs mean( (r(s) − t)² )
 
-s  output of a guided layer of the student      [batch, channels, …]
+s  output of a guided layer of the student      [batch, channels, …]; features are channels
 t  output of the hint layer of the teacher      averaged to the student's size where sizes differ
 r  regressor, a 1 × 1 convolution (a matrix where there is no space): the channels are not the same
 

@@ -8,8 +8,24 @@ from torch import Tensor, nn
 
 from compress.resting import resting
 from device.errors import BadInputError, FieldwrenError
+from models.projections import Map, Projection, Table
+from models.recurrent import Cell, Recurrent, Stack
 
 AXES = (2, 3, 4)  # batch, channels and up to two of positions
+RECURRENT = (nn.RNNBase, nn.RNNCellBase, Recurrent, Stack, Cell)  # put out their states, too
+FEATURES_LAST = (nn.Linear, Map, Table, Projection, *RECURRENT)  # no maps: vectors
+
+
+def channels_first(layer: nn.Module, output: Any) -> Any:
+    """What a layer puts out, features of vectors on axis 1 as channels of maps are.
+
+    [batch, time, features] or [time, batch, features] → [first axis, features, second axis].
+    """
+    if isinstance(layer, RECURRENT) and isinstance(output, tuple):
+        output = output[0]
+    if isinstance(layer, FEATURES_LAST) and isinstance(output, Tensor) and output.ndim > 2:
+        output = output.movedim(-1, 1)
+    return output
 
 
 class Taps:
@@ -47,10 +63,10 @@ class Taps:
         for handle in self._handles:
             handle.remove()
 
-    def _hook(self, name: str, learning: bool) -> Callable[[nn.Module, Any, Tensor], None]:
-        def keep(_layer: nn.Module, _inputs: Any, output: Tensor) -> None:
+    def _hook(self, name: str, learning: bool) -> Callable[[nn.Module, Any, Any], None]:
+        def keep(layer: nn.Module, _inputs: Any, output: Any) -> None:
             if not learning or torch.is_grad_enabled():
-                self.outputs[name] = output
+                self.outputs[name] = channels_first(layer, output)
 
         return keep
 

@@ -13,6 +13,8 @@ from compress.distillation.attention import Attention, attention
 from compress.distillation.hints import Hints
 from compress.steps import Distil
 from device.errors import BadInputError, FieldwrenError
+from models.projections import Map, Table
+from models.recurrent import Recurrent
 from models.resnet import ResNet
 from tests.compress import shapes
 
@@ -134,20 +136,33 @@ def test_a_layer_that_is_not_there_is_named() -> None:
         Hints(student, teacher, {"blocks.9": "blocks.1"}, weight=1, lr=1, example=x[:1])
 
 
+class _Two(nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x, x
+
+
+class _Two(nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x, x
+
+
 class _Memory(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.memory, self.classifier = nn.LSTM(16, 8), nn.Linear(8, 3)
+        self.two = _Two()
+        self.two = _Two()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        answer: torch.Tensor = self.classifier(self.memory(x.mean(1))[0].mean(1))
+        answer: torch.Tensor = self.classifier(self.memory(self.two(x.mean(1))[0])[0].mean(1))
         return answer
 
 
 @pytest.mark.parametrize(
     ("pairs", "reason"),
     [
-        ({"memory": "stem"}, "_Memory's layer memory does not put out one tensor"),
+        ({"two": "stem"}, "_Memory's layer two does not put out one tensor"),
+        ({"memory": "stem"}, "memory puts out 3 axes, the teacher's stem 4"),
         ({"classifier": "stem"}, "classifier puts out 2 axes, the teacher's stem 4"),
     ],
 )
@@ -167,3 +182,49 @@ def test_attention_needs_positions() -> None:
     student, teacher, x = _pair()
     with pytest.raises(BadInputError, match="classifier puts out no maps"):
         Attention(student, teacher, {"classifier": "classifier"}, weight=1, example=x[:1])
+    own, other = _vectors(4), _vectors(6)
+    for name in own.layers:  # an axis of vectors is one of examples: sums over it mean nothing
+        with pytest.raises(BadInputError, match=f"{name} puts out no maps"):
+            Attention(own, other, {name: name}, weight=1, example=torch.randint(9, (5, 2)))
+
+
+class _Vectors(nn.Module):
+    """Layers of vectors [time, batch, features] in every form."""
+
+    layers = ("table", "map", "linear", "torchs", "ours")
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.table, self.map = Table(9, width), Map(width, width)
+        self.linear, self.torchs = nn.Linear(width, width), nn.LSTM(width, width)
+        self.ours = Recurrent("gru", width, width)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        vectors = self.linear(self.map(self.table(tokens)))
+        answer: torch.Tensor = self.ours(self.torchs(vectors)[0])[0]
+        return answer
+
+
+def _vectors(width: int) -> _Vectors:
+    torch.manual_seed(width)
+    return _Vectors(width)
+
+
+@pytest.mark.parametrize("name", _Vectors.layers)
+def test_hints_take_the_features_of_vectors_for_channels(name: str) -> None:
+    student, teacher = _vectors(4), _vectors(6)
+    example, tokens = torch.randint(9, (5, 1)), torch.randint(9, (7, 3))  # other sizes in training
+    hints = Hints(student, teacher, {name: name}, weight=1.0, lr=1e-2, example=example)
+    (regressor,) = hints.regressors
+    assert isinstance(regressor, nn.Conv1d)
+    assert (regressor.in_channels, regressor.out_channels) == (4, 6)
+    seen: list[torch.Tensor] = []
+    for net in (student, teacher):
+        net.get_submodule(name).register_forward_hook(
+            lambda _layer, _inputs, out: seen.append(out[0] if isinstance(out, tuple) else out)
+        )
+        net(tokens)
+    s, t = seen
+    by_hand = F.linear(s, regressor.weight[..., 0], regressor.bias)  # of every vector by itself
+    expected = float((by_hand - t).detach().square().mean())
+    assert float(hints.loss().detach()) == pytest.approx(expected, rel=1e-5)
