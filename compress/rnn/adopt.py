@@ -17,19 +17,22 @@ WHOLE, CELLS = (nn.LSTM, nn.GRU), (nn.LSTMCell, nn.GRUCell)
 
 
 def adopt(net: nn.Module) -> nn.Module:
-    """Replace torch's recurrent layers in place; returns the network.
+    """Replace torch's recurrent layers in place, under every name they have; returns the network.
 
     Raises:
         FieldwrenError: a layer is bidirectional, projects its output, is a plain RNN, or the
             network itself is such a layer and has no place to put another one.
     """
-    for name, module in list(net.named_modules()):
+    made: dict[nn.Module, nn.Module] = {}
+    for name, module in list(net.named_modules(remove_duplicate=False)):
         if not isinstance(module, nn.RNNBase | nn.RNNCellBase):
             continue
         if not name:
             raise FieldwrenError("the network is a bare recurrent layer: put it into a module")
+        if module not in made:
+            made[module] = _replacement(name, module)
         parent, _, own = name.rpartition(".")
-        setattr(net.get_submodule(parent), own, _replacement(name, module))
+        setattr(net.get_submodule(parent), own, made[module])
     return net
 
 

@@ -95,6 +95,29 @@ def test_one_sequence_without_a_batch_is_answered_as_torch_does(rnn: nn.Module) 
         torch.testing.assert_close(found, want)
 
 
+class Twice(nn.Module):
+    """One layer under two names, the second in a part of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.GRU(5, 5)
+        self.second = Holder(self.first)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.second.rnn(self.first(x)[0])[0]
+        return answer
+
+
+@torch.no_grad()
+def test_a_layer_with_two_names_stays_one_layer() -> None:
+    torch.manual_seed(0)
+    net = Twice().double()
+    expected = net(inputs().double())
+    adopt(net)
+    assert net.first is net.second.rnn and list(recurrent(net)) == ["first.layers.0"]
+    assert (net.eval()(inputs().double()) - expected).abs().max() < 1e-12
+
+
 def test_a_packed_sequence_is_refused() -> None:
     adopted = adopt(Holder(nn.LSTM(5, 3))).rnn
     with pytest.raises(FieldwrenError, match="pad the batch"):
