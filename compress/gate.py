@@ -7,6 +7,11 @@
     λ_l = factor·|T_l/|C_l| + B_l/|C_l| − 1|    if 1 − B_l/|C_l| ≥ T_l/|C_l|, else 0
 
 |C_l| entries of a gate, T_l those to keep, B_l those shut (below SHUT) in a window's mean.
+
+The source's heads are FC, or Conv where the map of a kernel is large [S]. Here f is one number an
+entry, summed over all its kernels: no map is left to convolve, and an FC has n² weights however
+large the kernels are. [C]
+
 compress/infcp.py puts such gates on output channels, compress/rnn/gates.py on the columns of
 recurrent matrices; the reasons for the choices made here stand in compress/infcp.py.
 """
@@ -23,7 +28,8 @@ DECAY = 0.98  # of the influence's moving average, per step
 SCALE = 10.0  # of a head's initial diagonal, times √(2 / n)
 OPEN = 4.0  # initial b: gates start at 0.98
 SHUT = 0.05  # a gate below it counts as binarised to zero, above 1 − SHUT as open
-GROWTH = 2.0  # of β in a window that is behind the line
+GROWTH = 2.0  # of β in a window that is behind the line, at least
+STEEP = 4.0  # β that a gate which is always behind has in the end, at least
 STEEPEST = 100.0  # largest automatic β
 
 
@@ -125,6 +131,7 @@ class Gates(nn.Module):
         super().__init__()
         self.settings, self.start, self.end, self.total = settings, start, end, total
         self.window = min(settings.window, total)
+        self.growth = max(GROWTH, (STEEP / start) ** (1 / (total // self.window)))
         self.listed = nn.ModuleList(gates)  # their tensors are this module's state
         self.register_buffer("progress", torch.tensor(0))
         self.register_buffer("beta", torch.tensor(start, dtype=torch.float64))
@@ -174,4 +181,4 @@ class Gates(nn.Module):
             start = sum(gate.kept for gate in gates) / entries
             done = sum(settled(gate.mean, gate.kept) for gate in gates) / entries
             if done < start + (1 - start) * share:
-                self.beta.mul_(GROWTH).clamp_(max=STEEPEST)
+                self.beta.mul_(self.growth).clamp_(max=STEEPEST)

@@ -25,7 +25,8 @@ compress/gate.py holds head, loss, λ and β. What the source leaves open [C]:
   it is on the layer's own output.
 - β grows geometrically to `beta_end` at the last step, or automatically: whenever the share of
   gates in their final state, (open ones up to T, shut ones up to |C| − T) / |C|, has fallen behind
-  a straight line from ΣT/Σ|C| at the first step to 1 at the last, β grows by GROWTH.
+  a straight line from ΣT/Σ|C| at the first step to 1 at the last, β grows by GROWTH, or by more
+  where the windows are too few to come from `beta_start` to STEEP that way.
 - Whatever the gates say, exactly T_l channels stay: those with the largest window mean of E.
 - At the end E is multiplied into norm and weights, so the network does not change by taking the
   gates away.
@@ -47,18 +48,29 @@ from compress.gate import Gate
 from compress.gate import Gates as LearningGates
 from compress.prune import Cut, Plan
 from compress.steps import InfCp
+from device.errors import FieldwrenError
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
 
 
 class ChannelGate(Gate):
-    """The gate of one group of channels."""
+    """The gate of one group of channels.
+
+    Raises:
+        FieldwrenError: a layer to be gated, as a norm without scale and shift, can take no gate up.
+    """
 
     def __init__(self, cut: Cut, group: Group, factor: float) -> None:
         super().__init__(cut.channels, cut.kept, factor)
         self.cut = cut
         self.producers = members.producers(group)
         self.gated = _gated(group, self.producers)
+        for member in self.gated:
+            if "weight" not in dict(member.layer.named_parameters(recurse=False)):
+                raise FieldwrenError(
+                    f"{member.name} has no weights of its own that could take a gate up: "
+                    f'keep = ["{cut.layer}"] leaves its channels whole'
+                )
 
     def observe(self) -> None:
         """Take the influence from the gradients of the producers' weights."""
@@ -92,6 +104,9 @@ class Gates(LearningGates):
         budget: how many channels each group keeps; which they are is forgotten.
         settings: the recipe's.
         total: training steps there will be.
+
+    Raises:
+        FieldwrenError: as ChannelGate.
     """
 
     def __init__(

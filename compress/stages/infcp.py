@@ -2,12 +2,13 @@
 
 from torch import nn
 
-from compress import allocation, infcp
+from compress import allocation, infcp, prune
 from compress.stages import prune as removal
 from compress.stages.base import Context, Outcome, cut
 from compress.stages.tuning import tune
 from compress.steps import InfCp, Prune
 from compress.steps.base import TARGETS
+from device import files
 
 rebuild = cut
 
@@ -16,13 +17,11 @@ def run(context: Context, net: nn.Module, step: InfCp) -> Outcome:
     """Train network and gates together, keep the budget's number of channels, cut the rest.
 
     Raises:
-        FieldwrenError: the masked and the pruned network differ, the target is out of reach, or
-            the loss is not finite.
+        FieldwrenError: the masked and the pruned network differ, a layer can take no gate up, the
+            target is out of reach, or the loss is not finite.
     """
-    head = removal.whole(context, net, step.keep)
-    budget = allocation.decide(
-        net, context.example, head, counts(step), context.seed, deploy=context.task.deploy
-    ).plan
+    budget = budgeted(context, net, step)
+    prune.proven(net, context.example, budget)  # what cannot be pruned is not trained first
     gates = infcp.Gates(net, context.example, budget, step, step.epochs * context.task.steps())
     log = tune(context, net, step, "inf-cp", companion=gates)
     plan = gates.plan()
@@ -30,6 +29,19 @@ def run(context: Context, net: nn.Module, step: InfCp) -> Outcome:
     gates.fold()
     error = removal.checked(context, net, plan)
     return Outcome(log=tuple(log), plan=plan, mask_error=error, figures=figures)
+
+
+def budgeted(context: Context, net: nn.Module, step: InfCp) -> prune.Plan:
+    """How many channels stay: kept beside the checkpoint, for times are never measured alike."""
+    path = context.checkpoint.with_name("budget.json")
+    if path.is_file():
+        return prune.Plan.model_validate_json(path.read_bytes())
+    head = removal.whole(context, net, step.keep)
+    found = allocation.decide(
+        net, context.example, head, counts(step), context.seed, deploy=context.task.deploy
+    )
+    files.write_bytes(path, found.plan.model_dump_json().encode())
+    return found.plan
 
 
 def counts(step: InfCp) -> Prune:

@@ -1,8 +1,8 @@
 """kind = "infcp": learn which channels go."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from compress.steps.base import Budget, Tuning
 
@@ -19,3 +19,9 @@ class InfCp(Tuning, Budget):
     )
     beta_start: float = Field(0.05, gt=0)
     beta_end: float = Field(4.0, gt=0)
+
+    @model_validator(mode="after")
+    def _steepening(self) -> Self:
+        if self.beta == "geometric" and self.beta_start > self.beta_end:
+            raise ValueError("beta_start is above beta_end: gates steepen while they learn")
+        return self

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compress import allocation, infcp, prune
-from compress.gate import pressure, settled
+from compress.gate import STEEPEST, pressure, settled
 from compress.stages import infcp as stage
 from compress.steps import InfCp
+from device.errors import FieldwrenError
 from models.tcn import TCN
 from tests.compress import graphs, patterns
 
@@ -124,6 +125,28 @@ def test_folding_and_masking_and_removing_agree(make: Callable[..., nn.Module]) 
         assert torch.allclose(masked(_input(1)), removed(_input(1)), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (
+            [nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16, affine=False)],
+            r'^layers\.1 has no weights .*: keep = \["layers\.0"\]',
+        ),
+        (
+            [nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 16, 3))],
+            r'^layers\.0 has no weights .*: keep = \["layers\.0"\]',
+        ),
+    ],
+)
+def test_a_layer_that_no_gate_can_be_multiplied_into_is_refused(
+    layers: list[nn.Module], message: str
+) -> None:
+    net = graphs.Sequence(*layers, nn.ReLU(), features=16).eval()
+    cut = prune.Cut(layer="layers.0", channels=16, removed=tuple(range(8)), members=("layers.0",))
+    with pytest.raises(FieldwrenError, match=message):
+        infcp.Gates(net, _input(), prune.Plan(cuts=(cut,)), _step(), 10)
+
+
 @pytest.mark.parametrize("name", graphs.GRAPHS)
 def test_the_budget_is_met_exactly_whatever_the_gates_say(name: str) -> None:
     gates = _gates(graphs.make(name), _step(ratio=0.4))
@@ -209,6 +232,18 @@ def test_automatic_steepness_waits_while_gates_keep_to_the_line() -> None:
         gates.progress += 1
         gates._steepen()
         assert (float(gates.beta) > before) == grows
+
+
+@pytest.mark.parametrize(("total", "end"), [(60, 4.0), (224, 4.0), (2000, STEEPEST)])
+def test_automatic_steepness_that_is_always_behind_comes_to_four(total: int, end: float) -> None:
+    gates = _gates(graphs.make("chain"), _step(beta="automatic"), total)
+    for gate in gates.gates:
+        gate.mean.fill_(0.5)
+    for progress in range(1, total + 1):
+        gates.progress.fill_(progress)
+        with torch.no_grad():
+            gates._steepen()
+    assert float(gates.beta) == pytest.approx(end)
 
 
 def test_gates_serve_the_temporal_network_too() -> None:

@@ -7,11 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from compress import count, recipe, train
+from compress.costs import COSTS
+from compress.prune import Plan
 from compress.stages import Context
 from compress.stages import infcp as stage
 from compress.steps import InfCp
-from device.errors import BadInputError
-from tests.compress import shapes
+from device.errors import BadInputError, FieldwrenError
+from tests.compress import graphs, shapes
 
 STEPS = """
 [[steps]]
@@ -76,6 +78,46 @@ def test_an_interrupted_stage_ends_with_the_same_network(
         assert torch.equal(net.state_dict()[name], value), name
 
 
+class Slowing:
+    """Channels, by a clock that goes slower whenever a search begins."""
+
+    searches = 0
+
+    def __init__(self, subject: object) -> None:
+        Slowing.searches += 1
+
+    def predicted(self, plan: Plan) -> float:
+        return Slowing.searches * float(sum(cut.kept for cut in plan.cuts))
+
+    def measured(self, plan: Plan, net: nn.Module) -> float:
+        return self.predicted(plan)
+
+
+def test_a_measured_budget_is_that_of_the_beginning_when_it_goes_on(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(COSTS, "milliseconds", Slowing)
+    context, net, step = _context(root, tmp_path)
+    step = step.model_copy(update={"ratio": None, "milliseconds": 80.0, "round_to": 1})
+    first = stage.budgeted(context, net, step)
+    assert 60 < sum(cut.kept for cut in first.cuts) <= 80
+    assert stage.budgeted(context, net, step) == first
+    assert Slowing.searches == 1
+
+
+def test_what_cannot_be_pruned_is_refused_before_it_is_trained(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, _, step = _context(root, tmp_path)
+    torch.manual_seed(0)
+    net = graphs.Sequence(
+        nn.Conv2d(3, 16, 3), nn.Sigmoid(), nn.Conv2d(16, 16, 3), nn.ReLU(), features=16
+    ).eval()
+    monkeypatch.setattr(stage, "tune", lambda *_, **__: pytest.fail("it was trained"))
+    with pytest.raises(FieldwrenError, match=r'keep = \["layers\.0"\]'):
+        stage.run(context, net, step)
+
+
 def test_the_stage_meets_the_budget_and_the_proof(root: Path, tmp_path: Path) -> None:
     context, net, step = _context(root, tmp_path)
     before = count.macs(net, context.example)
@@ -130,6 +172,16 @@ def test_an_idle_companion_changes_no_bit_of_the_training(root: Path, tmp_path: 
         ends.append(net.state_dict())
     assert idle.steps == 2 * context.task.steps()
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_gates_do_not_grow_flatter(root: Path, tmp_path: Path) -> None:
+    text = (root / "gates.toml").read_text()
+    path = tmp_path / "wrong.toml"
+    path.write_text(text.replace("window = 3", "window = 3\nbeta_start = 5.0"))
+    with pytest.raises(BadInputError, match="beta_start is above beta_end"):
+        recipe.load(str(path))
+    path.write_text(text.replace("window = 3", 'window = 3\nbeta_start = 5.0\nbeta = "automatic"'))
+    recipe.load(str(path))
 
 
 def test_gates_need_one_target(root: Path, tmp_path: Path) -> None:
