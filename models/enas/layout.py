@@ -7,8 +7,8 @@
 
              left only | both | right only
 
-    pick     an identity or a pool comes in the order of the state it reads; where the node's is
-             another, a 1 × 1 convolution with zeros and ones picks its channels
+    pick     an identity or a pool comes in the order of the state it reads, with all its
+             channels; where its node wants others, a 1 × 1 convolution with zeros and ones picks
 
 An identity or pool that keeps its whole state may lead instead: the node takes that state's order
 and the other edge makes what lies between its own channels as zeros. The cheaper order is taken.
@@ -39,8 +39,9 @@ class Shape(NamedTuple):
 
     @property
     def picks(self) -> bool:
-        """Whether channels must be put in order."""
-        return self.order != self.out
+        """Whether channels must be put in order, or be zero though they are there."""
+        zeros = self.kind != "separable" and not self.kept.issuperset(self.out)
+        return zeros or self.order != self.out
 
 
 class Layout(NamedTuple):

@@ -9,14 +9,16 @@ from compress import count
 from compress.enas.cost import Geometry, Relative, Sum, macs
 from compress.enas.extract import as_json, from_json, remove
 from compress.enas.fake import FakePruning
-from models.enas import Architecture, Enas
+from models.enas import Architecture, Edge, Enas, Node, Plan
 from models.enas.narrow import narrow
 from tests.compress.enas import children
 
 TIMID, BOLD = (0.0, 0.1, 0.3), (0.5, 0.7, 0.8)  # timid: picking may cost more than is saved
 
 
-def _trained(architecture: Architecture, layers: int, filters: int = 8) -> Enas:
+def _trained(
+    architecture: Architecture, layers: int, filters: int = 8, size: int = 16, images: int = 16
+) -> Enas:
     """A child whose batch norms have seen something, their scales and shifts not those of birth."""
     torch.manual_seed(0)
     net = Enas(10, filters, layers, len(architecture.normal.nodes), architecture)
@@ -24,7 +26,7 @@ def _trained(architecture: Architecture, layers: int, filters: int = 8) -> Enas:
         for parameter in net.parameters():
             if parameter.ndim == 1:
                 parameter.add_(0.3 * torch.randn_like(parameter))
-    net.train()(torch.randn(16, 3, 16, 16))
+    net.train()(torch.randn(images, 3, size, size))
     return net.eval()
 
 
@@ -46,6 +48,39 @@ def test_masked_equals_removed(seed: int, ratios: tuple[float, ...]) -> None:
         assert torch.allclose(net(x), faked, atol=1e-5)
     assert count.macs(net, x[:1]) == expected
     assert ratios is TIMID or expected < 0.6 * whole
+
+
+def _removed(net: Enas, size: int) -> Enas:
+    """The child after removal; what it costs was foreseen."""
+    assert net.architecture is not None
+    x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
+    fake = FakePruning()
+    with torch.no_grad():
+        net(x, fake=fake)
+    operators = list(Geometry.of(net, size).operators(net.architecture, fake.kept))
+    remove(net, fake.kept, x)
+    assert count.macs(net, x[:1]) == sum(one.macs for one in operators)
+    return net
+
+
+def test_an_edge_pruned_inside_the_order_of_its_state_is_zero_there() -> None:
+    """Both edges are one state: the left, whole, gives the order, the right lacks channel 1."""
+    whole = Edge(input=1, operation="identity")
+    normal = Plan(nodes=(Node(left=whole, right=whole.model_copy(update={"ratio": 1 / 16})),))
+    separable = Edge(input=1, operation="sep3")
+    reduction = Plan(nodes=(Node(left=separable, right=separable),))
+    net = _trained(Architecture(normal=normal, reduction=reduction), 1, 4, size=8)
+    last = net.cells[2]
+    with torch.no_grad():
+        last.base.norm.weight[1], last.base.norm.bias[1] = 0.01, 0.0
+    fit = _removed(net, 8).cells[2].fits["0-right-identity-1"]
+    assert fit.picks[:, :, 0, 0].diagonal().tolist() == [1.0, 0.0, *[1.0] * 14]
+    assert not fit.before and not fit.after
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_children_that_lose_little_are_removed(seed: int) -> None:
+    _removed(_trained(children.drawn(seed, 5, (0.0, 0.1)), 1, size=8, images=4), 8)
 
 
 def test_a_narrowed_child_still_trains() -> None:
