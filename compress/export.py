@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from compress import quantization
+from compress import quantization, tensor_names
 from compress.figures import Figure
 from compress.quantization.learned import learned
 from compress.quantization.mixed import Sensitivity
@@ -54,7 +54,7 @@ class Exported:
 
 
 def export(deployed: OneStep, numbers: Quantize, model: Path, golden: Path) -> Exported:
-    """Write the model and its golden vectors.
+    """Write the model and its golden vectors. A `Deployed` one's tensors bear their own names.
 
     Raises:
         FieldwrenError: conversion failed, the float32 file does not reproduce torch, a weight was
@@ -84,6 +84,10 @@ def export(deployed: OneStep, numbers: Quantize, model: Path, golden: Path) -> E
             plain, numbers, by_key(deployed, deployed.examples), model, learned(deployed.net)
         )
     plain.unlink()
+    if isinstance(deployed, Deployed):  # a bundle's; whoever runs other parts counts their tensors
+        by_name = {key: name for side in (keys, outputs) for name, key in side.items()}
+        tensor_names.replace(model, by_name)
+        keys, outputs = {name: name for name in keys}, {name: name for name in outputs}
     results = _run(model, keys, outputs, chosen)
     kept = list(deployed.golden) or chosen
     answers = _run(model, keys, outputs, kept)
@@ -109,7 +113,7 @@ def export(deployed: OneStep, numbers: Quantize, model: Path, golden: Path) -> E
 
 
 def by_key(deployed: OneStep, examples: Sequence[Named]) -> list[Named]:
-    """Examples by the keys of the file's signature instead of the tensors' names."""
+    """Examples by the converter's keys (`convert`) instead of the tensors' names."""
     keys = {name: f"args_{index}" for index, name in enumerate(deployed.inputs)}
     return [{keys[name]: example[name] for name in keys} for example in examples]
 

@@ -59,10 +59,10 @@ def test_static_int8_is_near_float_and_all_int8(
     weighted = sum(made.audit.operators.get(kind, 0) for kind in quantization.WEIGHTED)
     assert made.audit.weights == {"INT8": weighted}
     assert [(spec.name, spec.key, spec.shape, spec.dtype) for spec in made.inputs] == [
-        ("image", "args_0", (1, 16, 16, 3), "float32")
+        ("image", "image", (1, 16, 16, 3), "float32")
     ]
     assert [(spec.name, spec.key, spec.shape) for spec in made.outputs] == [
-        ("logits", "output_0", (1, 4))
+        ("logits", "logits", (1, 4))
     ]
     with np.load(golden, allow_pickle=False) as stored:
         assert stored["in.image"].shape == (len(deployed.golden), 1, 16, 16, 3)
