@@ -42,4 +42,6 @@ def build(conv: nn.Conv2d, size: float) -> nn.Module:
     """With ⌈size · out⌉ squeezed channels."""
     if not centred(conv):
         raise ValueError("its padding does not keep the window's centre")
+    if conv.out_channels == 1:
+        raise ValueError("its one output channel has no halves")
     return Fire(conv, math.ceil(size * conv.out_channels))

@@ -171,7 +171,8 @@ def _products(T: Tensor, found: list[Tensor], mode: int) -> Tensor:
 def _solved(products: Tensor, found: list[Tensor], mode: int, ridge: float) -> Tensor:
     """The factor of `mode` that is best for the others."""
     G = torch.stack([F.T @ F for index, F in enumerate(found) if index != mode]).prod(0)
-    G += torch.eye(len(G), dtype=G.dtype) * (ridge + SINGULAR) * G.diagonal().mean()
+    mean = G.diagonal().mean().clamp_min(TINY)  # of a kernel of zeros
+    G += torch.eye(len(G), dtype=G.dtype) * (ridge + SINGULAR) * mean
     solution: Tensor = linalg.solve(G, products.T)
     return solution.T
 

@@ -1,15 +1,19 @@
 """A network that computes as its deployed form will: batch norm folded, values fake-quantized.
 
 The network's own modules and parameters are used; only `forward` is another while a simulation
-is active. Batch norm is folded with its running statistics, in training too: what learns is what
-is deployed, and the statistics of a trained network need no further change.
+is active. Batch norm has its running statistics, in training too, whether it is folded or, before
+its convolution, stands alone: what learns is what is deployed, and the statistics of a trained
+network need no further change. Rounding commutes with the norm's scales, so a layer that is called
+more than once, each time before another norm, is rounded as it is.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
@@ -20,8 +24,7 @@ from models.recurrent import Recurrent
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-# weights that no layer of LAYERS holds: they would silently be trained as floats
-UNKNOWN = (nn.RNNBase, nn.RNNCellBase, Recurrent, Projection)
+OWN = (Recurrent, Projection)  # this project's recurrent layers, whose matrices have other names
 Point = Callable[[Tensor], Tensor]
 
 
@@ -34,13 +37,14 @@ def trace(net: nn.Module) -> fx.GraphModule:
     """The graph of a network's forward pass; it shares the network's modules.
 
     Raises:
-        FieldwrenError: the forward pass depends on values, or a layer is recurrent.
+        FieldwrenError: the forward pass depends on values, or a layer's weights would be trained
+            as floats.
     """
     for name, module in net.named_modules():
-        if isinstance(module, UNKNOWN):
+        if isinstance(module, OWN) or (not isinstance(module, LAYERS) and _weighted(module)):
             raise FieldwrenError(
                 f"{name}: quantization-aware training knows convolutions and linear layers, and "
-                "would leave this recurrent layer float: take qat out of the steps"
+                f"would leave this {type(module).__name__} float: take qat out of the steps"
             )
     try:
         return fx.GraphModule(net, _Tracer().trace(net))
@@ -84,9 +88,12 @@ class Simulation(fx.Interpreter):
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if target in self.absorbed:
             return args[0]
+        layer, x = self.fetch_attr(target), args[0]
+        if isinstance(layer, NORMS) and layer.track_running_stats:
+            statistics = layer.running_mean, layer.running_var
+            return F.batch_norm(x, *statistics, layer.weight, layer.bias, eps=layer.eps)
         if target not in self.quantized and target not in self.norms:
             return super().call_module(target, args, kwargs)
-        layer, x = self.fetch_attr(target), args[0]
         if target in self.inputs:
             x = self.inputs[target](x)
         norm = self.fetch_attr(self.norms[target]) if target in self.norms else None
@@ -118,18 +125,19 @@ class Simulation(fx.Interpreter):
 
 
 def folds(graph: fx.GraphModule) -> dict[str, str]:
-    """Layer → the norm that is its only reader."""
+    """Layer → the norm that is its only reader; both are called once."""
     modules = dict(graph.named_modules())
+    calls = [node for node in graph.graph.nodes if node.op == "call_module"]
+    times = Counter(node.target for node in calls)
     found = {}
-    for node in graph.graph.nodes:
-        if node.op == "call_module" and isinstance(modules[node.target], LAYERS):
-            readers = list(node.users)
-            if (
-                len(readers) == 1
-                and readers[0].op == "call_module"
-                and isinstance(modules[readers[0].target], NORMS)
-            ):
-                found[str(node.target)] = str(readers[0].target)
+    for node in calls:
+        if not isinstance(modules[node.target], LAYERS) or len(node.users) != 1:
+            continue
+        (reader,) = node.users
+        norm = modules.get(str(reader.target)) if reader.op == "call_module" else None
+        folds = isinstance(norm, NORMS) and norm.track_running_stats
+        if folds and times[node.target] == times[reader.target] == 1:
+            found[str(node.target)] = str(reader.target)
     return found
 
 
@@ -140,7 +148,15 @@ def folded(layer: nn.Module, norm: nn.Module | None) -> tuple[Tensor, Tensor | N
         return layer.weight, layer.bias
     assert isinstance(norm, NORMS)
     assert norm.running_mean is not None and norm.running_var is not None
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    scale = torch.rsqrt(norm.running_var + norm.eps)
+    if norm.affine:
+        scale = norm.weight * scale
     offset = norm.running_mean if layer.bias is None else norm.running_mean - layer.bias
     weight = layer.weight * scale.view(-1, *[1] * (layer.weight.ndim - 1))
-    return weight, norm.bias - offset * scale
+    return weight, norm.bias - offset * scale if norm.affine else -offset * scale
+
+
+def _weighted(module: nn.Module) -> bool:
+    """Whether it holds a matrix or kernel itself."""
+    own = module.named_parameters(recurse=False)
+    return any("weight" in name and values.ndim > 1 for name, values in own)

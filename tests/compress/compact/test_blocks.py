@@ -69,6 +69,8 @@ def test_channels_that_do_not_divide_are_refused() -> None:
             compact.BLOCKS[block].build(nn.Conv2d(8, 8, 3), 0.5)
     with pytest.raises(ValueError, match="centre"):
         compact.BLOCKS["fire"].build(nn.Conv2d(8, 8, 3), 0.25)
+    with pytest.raises(ValueError, match="one output channel"):
+        compact.BLOCKS["fire"].build(nn.Conv2d(8, 1, 3, padding=1), 0.25)
     assert base.divisor(4, 18, 12) == 3
 
 

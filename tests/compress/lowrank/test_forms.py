@@ -145,6 +145,14 @@ def test_cp_finds_the_components_a_kernel_is_made_of() -> None:
     assert base.error(conv, base.factorised(cp, conv, (4,))) < 0.01
 
 
+@pytest.mark.parametrize("form", list(FORMS))
+def test_a_kernel_of_zeros_stays_one(form: str) -> None:
+    conv = _conv(torch.zeros(6, 5, 3, 3, dtype=torch.float64))
+    ranks = FORMS[form].for_energy(base.kernel(conv), 0.9)
+    made = base.factorised(FORMS[form], conv, ranks)
+    assert base.error(conv, made) == 0
+
+
 def test_the_ridge_keeps_cp_components_from_cancelling() -> None:
     """a∘a∘b + a∘b∘a + b∘a∘a has rank 3 but is approached by rank 2 as closely as one likes."""
     a, b, one = _random(6, seed=1), _random(6, seed=2), torch.ones(1, dtype=torch.float64)

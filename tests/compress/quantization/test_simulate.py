@@ -51,6 +51,63 @@ def test_folding_a_temporal_network_changes_nothing() -> None:
             torch.testing.assert_close(net(x), expected, rtol=1e-4, atol=1e-5)
 
 
+class _Twice(nn.Module):
+    """One convolution before two norms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1, bias=False)
+        self.first, self.second = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.second(self.conv(F.relu(self.first(self.conv(x)))))
+        return y
+
+
+def _norms(**options: bool) -> nn.Module:
+    """A norm that folds, and one that has no layer before it."""
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, **options), nn.ReLU(), nn.BatchNorm2d(4, **options)
+    )
+
+
+@pytest.mark.parametrize(
+    ("net", "folded"),
+    [
+        (_Twice(), 0),
+        (_norms(), 1),
+        (_norms(affine=False), 1),
+        (_norms(track_running_stats=False), 0),
+    ],
+)
+def test_a_norm_is_that_of_evaluation_whether_it_folds_or_not(net: nn.Module, folded: int) -> None:
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.track_running_stats:
+            module.running_mean.uniform_(-1, 1)
+            module.running_var.uniform_(0.5, 2)
+    with torch.no_grad():
+        expected = net.eval()(_input())
+        simulation = _plain(net.train())
+        assert len(simulation.norms) == folded
+        with simulation.active(net):
+            torch.testing.assert_close(net(_input()), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(net.eval()(_input()), expected)  # nor did statistics move
+
+
+def test_a_layer_is_rounded_alike_with_or_without_the_norm_behind_it() -> None:
+    """So one that two norms follow need not be folded with either."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+    nn.init.uniform_(net[1].weight, -2, 2)
+    net[1].running_var.uniform_(0.5, 2)
+    simulation = Simulation(simulate.trace(net), frozenset({"0"}), {}, {})
+    with torch.no_grad():
+        with simulation.active(net):
+            folded = net(_input())
+        net[0].weight.copy_(fake.weight(net[0].weight))
+        torch.testing.assert_close(folded, net(_input()), rtol=1e-4, atol=1e-5)
+
+
 def test_gradients_of_a_folded_quantized_layer() -> None:
     """Against the same written out: w·γ/σ rounded, with the straight-through estimator."""
     torch.manual_seed(0)
@@ -105,7 +162,12 @@ class _Sequence(nn.Module):
 
 @pytest.mark.parametrize(
     ("net", "layer"),
-    [(_Sequence(), "memory"), (adopt(_Sequence()), r"memory\.layers\.0"), (Map(4, 2), "x")],
+    [
+        (_Sequence(), "memory"),
+        (adopt(_Sequence()), r"memory\.layers\.0"),
+        (Map(4, 2), "x"),
+        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 4, 2)), "1"),
+    ],
 )
 def test_weights_that_would_stay_float_are_refused_by_name(net: nn.Module, layer: str) -> None:
     with pytest.raises(FieldwrenError, match=f"^{layer}: quantization-aware training knows"):
