@@ -11,7 +11,8 @@ ECCV 2018, algorithm 1. While cost(net) > budget:
 ΔR  `gain` · cost of the whole network; never further than the budget [C]
 Costs are predicted from the graph or from a table of measured layer latencies; the whole network
 is measured at the end (compress/costs). Channels are chosen by any criterion, on the network as it
-has become; the paper's is the L2 norm. Scores are those of the validation split. [C]
+has become; the paper's is the L2 norm. Scores are those of the validation split. Convolutions in
+groups keep two filters a group. [C]
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -67,6 +68,16 @@ def after(kept: Kept, made: Cut) -> Kept:
     """What is left of the original once the network as it is now is cut."""
     left, removed = kept[made.layer], set(made.removed)
     return kept | {made.layer: tuple(c for i, c in enumerate(left) if i not in removed)}
+
+
+def one_of_each(groups: Sequence[Scored]) -> Plan:
+    """Every group without the channel that scores highest: what a proof sees best."""
+    cuts = []
+    for group in groups:
+        channels = len(group.scores)
+        best = (int(group.scores.argmax()),) if channels > 1 else ()
+        cuts.append(Cut(layer=group.layer, channels=channels, removed=best, members=group.members))
+    return Plan(cuts=tuple(cuts))
 
 
 def enough(counts: Sequence[int], cost: Callable[[int], float], target: float) -> int | None:

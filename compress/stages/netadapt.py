@@ -14,6 +14,7 @@ from compress import count, distributed, netadapt, prune
 from compress.allocation import CLOSER, Spent
 from compress.costs import COSTS, Cost, Subject
 from compress.figures import Figure, Series
+from compress.importance import distribution
 from compress.netadapt import Iteration
 from compress.policies.base import rounded
 from compress.repair import repair
@@ -48,7 +49,8 @@ def run(context: Context, net: nn.Module, step: NetAdapt) -> Outcome:
         "spent": search.spent().model_dump(),
         "iterations": [one.model_dump() for one in search.log],
     }
-    return Outcome(plan=plan, mask_error=error, structure=structure, figures=(search.figure(),))
+    figures = (search.figure(), distribution(search.groups))
+    return Outcome(plan=plan, mask_error=error, structure=structure, figures=figures)
 
 
 class Search:
@@ -60,6 +62,8 @@ class Search:
         self.groups = self._scored()
         if not self.groups:
             raise FieldwrenError("nothing to prune: no layer's channels are free to go")
+        # what cannot be pruned is not trained first
+        prune.proven(net, context.example, netadapt.one_of_each(self.groups))
         self._original = {group.layer: group for group in self.groups}
         self.kept = netadapt.everything(self.groups)
         self.log: list[Iteration] = []
@@ -95,7 +99,7 @@ class Search:
         candidates = self._candidates(target)
         if not candidates:
             raise FieldwrenError(
-                f"{self.key}: no group can save {self.whole * self.table.gain:,.5g} more, and "
+                f"{self.key}: no group can save {spent - target:,.5g} more, and "
                 f"{spent:,.5g} is left where {self.allowed:,.5g} is asked for: raise max_ratio "
                 f"or {self.key}, or lower gain"
             )
@@ -190,12 +194,11 @@ class Search:
 
     def _candidates(self, target: float) -> list[prune.Cut]:
         """Of every group that can, the cut that just reaches the target."""
-        found = []
+        found, limits = [], (self.table.max_ratio, self.table.round_to)
         for group in self._scored():
             whole, now = len(self._original[group.layer].scores), len(group.scores)
             counts = {
-                rounded(whole, count, self.table.max_ratio, self.table.round_to)
-                for count in range(now)
+                max(self._least(group), rounded(whole, count, *limits)) for count in range(now)
             }
 
             def cost(count: int, group: prune.Scored = group) -> float:
@@ -206,6 +209,12 @@ class Search:
             if count is not None:
                 found.append(netadapt.cut(group, count))
         return found
+
+    def _least(self, group: prune.Scored) -> int:
+        """Fewest channels: with one filter a group a depthwise convolution would be a plain one,
+        and any other in groups depthwise, and the groups of channels others than the original's."""
+        layers = (self.original.get_submodule(name) for name in group.members)
+        return 2 if any(getattr(layer, "groups", 1) > 1 for layer in layers) else 1
 
     def _made(self, made: prune.Cut) -> nn.Module:
         """A candidate: cut, repaired and trained as the table says."""

@@ -1,10 +1,12 @@
 """NetAdapt: plans of plans, the step it takes, and a search that goes on where it was."""
 
 import copy
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from compress import count, netadapt, prune
 from compress.costs import COSTS
@@ -12,8 +14,9 @@ from compress.stages import Context
 from compress.stages import netadapt as stage
 from compress.steps import NetAdapt
 from compress.store import Record
+from compress.task import Quality
 from device.errors import FieldwrenError
-from tests.compress import shapes
+from tests.compress import graphs, shapes
 
 
 def _group(layer: str, *scores: float) -> prune.Scored:
@@ -77,6 +80,9 @@ def test_the_budget_is_met_from_below_by_the_best_of_all_groups(root: Path, tmp_
     assert [one.cost for one in log] == sorted((one.cost for one in log), reverse=True)
     assert structure["spent"]["measured"] == count.macs(net, context.example)
     assert log[0].tried > 3
+    assert [figure.title.split(":")[0] for figure in outcome.figures] == ["NetAdapt", "Importance"]
+    curves = {series.name for series in outcome.figures[1].series}
+    assert curves == {made.layer for made in outcome.plan.cuts}
     # the first choice, made again by hand
     search = stage.Search(context, original, _step())
     target = search.whole * 0.85
@@ -182,6 +188,57 @@ def test_it_goes_on_while_the_measurement_is_over_the_budget(
     spent = outcome.structure["spent"]
     assert spent["predicted"] <= budget / 1.1
     assert 1.1 * spent["predicted"] < spent["measured"] <= budget
+
+
+def _separable(groups: int) -> nn.Module:
+    torch.manual_seed(0)
+    layers = (
+        nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=groups), nn.BatchNorm2d(8), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(8, 16, 1), nn.BatchNorm2d(16), nn.ReLU()),
+        nn.Conv2d(16, 16, 3, padding=1),
+        nn.ReLU(),
+    )
+    net = graphs.Sequence(*layers, features=16)
+    net.classifier = nn.Linear(16, 3)
+    return net.eval()
+
+
+@pytest.mark.parametrize(("groups", "left"), [(8, 2), (4, 8)])
+def test_convolutions_in_groups_stay_what_they_are(
+    groups: int, left: int, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, _ = _context(root, tmp_path)
+
+    def greedy(net: nn.Module, split: str) -> Quality:
+        """The candidate with the fewest filters in groups is the best."""
+        return Quality("top1", {"top1": -float(net.get_submodule("layers.1.0").out_channels)})
+
+    monkeypatch.setattr(context.task, "evaluate", greedy)
+    net = _separable(groups)
+    stage.run(context, net, _step(macs=0.3, gain=0.03, round_to=1))
+    assert net.get_submodule("layers.1.0").out_channels == left  # two filters a group
+
+
+def test_what_cannot_be_pruned_is_refused_before_it_is_trained(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, _ = _context(root, tmp_path)
+    torch.manual_seed(0)
+    net = graphs.Sequence(
+        nn.Conv2d(3, 16, 3), nn.Sigmoid(), nn.Conv2d(16, 16, 3), nn.ReLU(), features=16
+    ).eval()
+    monkeypatch.setattr(context.task, "evaluate", lambda *_: pytest.fail("it was searched"))
+    with pytest.raises(FieldwrenError, match=r'keep = \["layers\.0"\]'):
+        stage.run(context, net, _step())
+
+
+def test_out_of_reach_says_what_was_still_to_be_saved(root: Path, tmp_path: Path) -> None:
+    context, net = _context(root, tmp_path)
+    step = _step(macs=0.7, gain=0.9, max_ratio=0.05)
+    missing = re.escape(f"{0.3 * stage.Search(context, net, step).whole:,.5g}")
+    with pytest.raises(FieldwrenError, match=f"^macs: no group can save {missing} more"):
+        stage.run(context, net, step)
 
 
 def test_out_of_reach_is_said(root: Path, tmp_path: Path) -> None:
