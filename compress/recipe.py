@@ -86,6 +86,9 @@ class Recipe(Frozen):
                 raise ValueError(
                     f"{min(again)} cannot follow extract: what is narrowed has no whole channels"
                 )
+            changed = step.kind in CHANNELS - {"extract"} or isinstance(step, LowRank | Compact)
+            if changed and "extract" in kinds:
+                raise ValueError(f"extract cannot follow {step.kind}: it needs the child as found")
             filling = [what for other in behind if (what := _filling(other)) is not None]
             if isinstance(step, Sparse) and filling:
                 raise ValueError(f"{filling[0]} cannot follow sparse: its zeros would go")

@@ -87,6 +87,9 @@ def _with_steps(text: str, *steps: str) -> str:
         ((SPARSE, CODEBOOK + "\nvector = 2"), "codebook with vectors cannot follow sparse"),
         (('kind = "extract"', FINETUNE, PRUNE), "prune cannot follow extract"),
         (('kind = "extract"', 'kind = "extract"'), "extract cannot follow extract"),
+        ((PRUNE, FINETUNE, 'kind = "extract"'), "extract cannot follow prune"),
+        ((LOWRANK, 'kind = "extract"'), "extract cannot follow lowrank"),
+        ((COMPACT, 'kind = "extract"'), "extract cannot follow compact"),
     ],
 )
 def test_steps_that_undo_an_earlier_one_are_refused(
