@@ -16,6 +16,8 @@ from device.errors import FieldwrenError
 
 ENDS = ("QUANTIZE", "DEQUANTIZE")  # may have a float on one side
 FLOATS = ("FLOAT32", "FLOAT16", "FLOAT64")
+SUMS = ("ADD", "SUB")  # what they add is a bias, and biases stay float where activations do
+TABLE = 1024  # values with two axes: a matrix, whatever reads it
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,9 @@ def check(path: Path, scheme: Scheme, spared: frozenset[str] = frozenset()) -> A
     """The audit of a file that claims a scheme; outputs named in `spared` may have more bits.
 
     Raises:
-        FieldwrenError: a weight has other numbers than the scheme says, scales are broken, or,
-            in a static scheme, a layer computes in float; the message names it.
+        FieldwrenError: a weight has other numbers than the scheme says, scales are broken, a
+            matrix that no weighted operator reads stayed float, or, in a static scheme, a layer
+            computes in float; the message names it.
     """
     operators = flatbuffer.read(path)
     for operator in operators:
@@ -76,6 +79,8 @@ def check(path: Path, scheme: Scheme, spared: frozenset[str] = frozenset()) -> A
             _check_weight(operator, weight, scheme)
         if scheme.calibrated:
             _check_integers(operator, scheme, spared)
+        elif scheme.weights == "INT8":
+            _check_tables(operator)
     return inspect(path)
 
 
@@ -95,6 +100,20 @@ def _check_weight(operator: Operator, weight: Tensor, scheme: Scheme) -> None:
         raise FieldwrenError(f"quantization gave a scale that is no positive number to {where}")
     if any(weight.zero_points):
         raise FieldwrenError(f"quantization gave a zero point to {where}: kernels expect none")
+
+
+def _check_tables(operator: Operator) -> None:
+    """Rows of a table that are gathered have no kernel for int8 weights, and stay float."""
+    if operator.name in (*flatbuffer.VIEWS, *SUMS):
+        return
+    for tensor in operator.origins:
+        if tensor is None or tensor.type not in FLOATS or tensor.values < TABLE:
+            continue
+        if sum(size > 1 for size in tensor.shape) > 1:
+            raise FieldwrenError(
+                f"quantization left a constant of {operator.name} {operator.layer} as "
+                f"{tensor.type}: {' × '.join(map(str, tensor.shape))} values"
+            )
 
 
 def _check_integers(operator: Operator, scheme: Scheme, spared: frozenset[str]) -> None:

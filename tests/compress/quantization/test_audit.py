@@ -107,21 +107,39 @@ def test_broken_scales_are_refused(
         check(_changed(int8, tmp_path / "x.tflite", change), STATIC)
 
 
-def test_a_float_operand_of_an_integer_model_is_refused(int8: Path, tmp_path: Path) -> None:
-    """The second operand of a sum turned into a float constant: no weight, but no integer."""
+def _reading(shape: list[int], operator: str = "ADD") -> Callable[[Any, Any], None]:
+    """The second operand of a sum turned into a float constant, the sum into another operator."""
+    numbers = {name: value for value, name in flatbuffer.OPERATORS.items()}
 
     def change(model: Any, graph: Any) -> None:
-        code = next(v for v, name in flatbuffer.OPERATORS.items() if name == "ADD")
         codes = model.operatorCodes
-        operator = next(o for o in graph.operators if codes[o.opcodeIndex].builtinCode == code)
+        add = next(i for i, code in enumerate(codes) if code.builtinCode == numbers["ADD"])
+        changed = next(o for o in graph.operators if o.opcodeIndex == add)
+        codes[add].builtinCode = codes[add].deprecatedBuiltinCode = numbers[operator]
         tensor = schema.TensorT()
-        tensor.name, tensor.shape = b"loose", [4]
+        tensor.name, tensor.shape = b"loose", shape
         tensor.type, tensor.buffer = schema.TensorType.FLOAT32, 0
         graph.tensors.append(tensor)
-        operator.inputs = [operator.inputs[0], len(graph.tensors) - 1]
+        changed.inputs = [changed.inputs[0], len(graph.tensors) - 1]
 
+    return change
+
+
+def test_a_float_operand_of_an_integer_model_is_refused(int8: Path, tmp_path: Path) -> None:
+    """No weight, but no integer."""
     with pytest.raises(FieldwrenError, match="left a constant of ADD"):
-        check(_changed(int8, tmp_path / "x.tflite", change), STATIC)
+        check(_changed(int8, tmp_path / "x.tflite", _reading([4])), STATIC)
+
+
+def test_a_float_table_that_is_gathered_from_is_refused(
+    converted: Converted, tmp_path: Path
+) -> None:
+    """GATHER has no weight, but may read the largest matrix of all."""
+    dynamic = converted.quantized(tmp_path / "dynamic.tflite", "dynamic-int8")
+    with pytest.raises(FieldwrenError, match=r"left a constant of GATHER .* 100 × 48 values"):
+        check(_changed(dynamic, tmp_path / "x.tflite", _reading([100, 48], "GATHER")), DYNAMIC)
+    for small in (_reading([1, 4800], "MUL"), _reading([32, 32])):  # scales, a bias
+        check(_changed(dynamic, tmp_path / "x.tflite", small), DYNAMIC)
 
 
 @pytest.mark.parametrize(
