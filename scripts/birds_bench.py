@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
 from compress import plots
-from compress.distillation.teachers import plain
+from compress.distillation.classifiers import plain
 from compress.figures import Figure, Series
 from compress.images import resize
 from compress.uint8_classifier import Uint8Classifier

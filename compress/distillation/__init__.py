@@ -3,7 +3,7 @@
 logits       softened answers of a classifier           hints      FitNets
 enhancement  masks and sounds of an enhancer            attention  attention transfer
 teachers     frozen teachers from files                 cache      their answers on disk
-sources      fingerprints of those files
+classifiers, enhancers, onnx   what those files are     sources    fingerprints of them
 
 `guided` turns a step's `distil` into what a training loop takes: a teacher and a companion.
 """
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from compress.distillation.cache import Cached
 from compress.distillation.hints import Hints
 from compress.distillation.sources import BASELINE, fingerprint
 from compress.steps.base import Distil
-from compress.task import Deployed, Task
+from compress.task import Task
 from compress.train import Companion
 from device.errors import BadInputError
 
@@ -34,6 +34,15 @@ DISTILLATIONS = {
     "attention": attention,
     "enhancement": enhancement,
 }
+
+
+@runtime_checkable
+class Hearing(Protocol):
+    """A task that has no bundle form, but whose networks hear waveforms, as such teachers do."""
+
+    def rate(self) -> int:
+        """Hz."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -130,12 +139,18 @@ def guided(
 def _from_file(table: Distil, net: nn.Module, task: Task) -> nn.Module:
     path = Path(table.teacher).expanduser()
     labels = None if table.labels is None else Path(table.labels).expanduser()
-    student = task.deploy(net)
-    if not isinstance(student, Deployed):
-        raise BadInputError(f"{path}: this task learns from its own baseline only")
-    teacher = teachers.load(path, labels, student)
+    if isinstance(task, Hearing):
+        teacher, asked = teachers.enhancer(path, task.rate()), f"{task.rate()} Hz"
+    elif task.kind in ("classify", "enhance"):
+        student = task.deploy(net)
+        teacher = teachers.load(path, labels, student)
+        asked = f"{student.labels} {student.preprocessing}"  # answers are in the student's terms
+    else:
+        raise BadInputError(
+            f'distil.teacher: {path}: this task learns from its own "baseline" only: no file '
+            "answers as its networks do"
+        )
     if table.cache is None:
         return teacher
-    asked = f"{student.labels} {student.preprocessing}"  # answers are in the student's terms
     name = f"{fingerprint(table)[:16]}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}.sqlite"
     return Cached(teacher, Path(table.cache).expanduser() / name)

@@ -33,7 +33,9 @@ class Distil(Frozen):
     the task's [loss]."""
 
     teacher: str = Field("baseline", description='"baseline", a bundle, a .tflite or an .onnx file')
-    labels: str | None = Field(None, description="of a .tflite classifier: a file, one a line")
+    labels: str | None = Field(
+        None, description="of a classifier's .tflite or .onnx: a file, one a line"
+    )
     hints: dict[str, str] = Field(
         {}, description="FitNets: the network's layer = the baseline's layer"
     )

@@ -10,12 +10,15 @@ from torch import nn
 
 from compress import advance
 from compress.distillation import Cached, enhancement, guided, teachers
+from compress.distillation.classifiers import plain
 from compress.steps import Codebook, Distil, Finetune
 from compress.task import Deployed
 from device import bundle
 from device.errors import BadInputError
 from device.manifest import ImageInput, SpectrumInput
 from tests.compress import shapes
+from tests.compress.distillation import onnx_files
+from tests.compress.rnn import texts
 
 FRONT = ImageInput(height=32, width=32, mean=(127, 127, 127), std=(64, 64, 64))
 
@@ -48,7 +51,7 @@ def _pictures(front: ImageInput) -> torch.Tensor:
     ],
 )
 def test_names_of_a_species_meet(one: str, other: str) -> None:
-    assert teachers.plain(one) == teachers.plain(other)
+    assert plain(one) == plain(other)
 
 
 def test_a_bundle_answers_in_the_students_order(classifier: Path) -> None:
@@ -93,6 +96,16 @@ def test_nobody_looks_into_a_file(classifier: Path, tmp_path: Path) -> None:
     with (
         pytest.raises(BadInputError, match="is a file"),
         guided(table, net, task, None, task.example()),
+    ):
+        pass
+
+
+def test_a_language_is_learned_from_its_own_baseline_only(tmp_path: Path) -> None:
+    task = texts.task(tmp_path)
+    net = task.build()
+    with (
+        pytest.raises(BadInputError, match=r'distil\.teacher: m\.onnx: .* its own "baseline" only'),
+        guided(Distil(teacher="m.onnx"), net, task, None, task.example()),
     ):
         pass
 
@@ -172,44 +185,47 @@ def test_a_published_bird_classifier_teaches_the_species_it_knows(
     assert bool((answers[:, 2] == -torch.inf).all())
 
 
-def test_an_onnx_enhancer_answers_with_sound(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [32, "any"])
+@pytest.mark.parametrize("softmax", [False, True])
+def test_an_onnx_classifier_sees_pictures_as_torchvisions_do(
+    tmp_path: Path, size: onnx_files.Size, softmax: bool
+) -> None:
+    """Its logits are the mean red, green and blue that it sees."""
     pytest.importorskip("onnxruntime", reason="needs onnxruntime")
-    path = tmp_path / "double.onnx"
-    path.write_bytes(_double())
-    front = SpectrumInput(
-        rate=16000,
-        n_fft=512,
-        hop=256,
-        feature="compressed_magnitude",
-        exponent=0.3,
-        mask="magnitude",
+    path, labels = tmp_path / "colours.onnx", tmp_path / "labels.txt"
+    operators = ["GlobalAveragePool", "Flatten", *(["Softmax"] if softmax else [])]
+    path.write_bytes(onnx_files.chain(*operators, shape=["batch", 3, size, size]))
+    labels.write_text("Red\nGreen\nBlue")
+    student = _student(("Blue", "Dodo", "Red", "Green"))
+    with pytest.raises(BadInputError, match=r"a \.onnx teacher needs labels"):
+        teachers.load(path, None, student)
+    answers = teachers.load(path, labels, student)(_pictures(FRONT))
+    seen = (torch.eye(3) - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor(
+        [0.229, 0.224, 0.225]
     )
-    teacher = teachers.load(path, None, _student((), front))
-    x = torch.randn(3, 50)
-    torch.testing.assert_close(teacher(x), 2 * x)
-    (tmp_path / "broken.onnx").write_bytes(b"no model")
-    with pytest.raises(BadInputError, match="not a usable ONNX model"):
-        teachers.load(tmp_path / "broken.onnx", None, _student((), front))
-    (tmp_path / "flat.onnx").write_bytes(_double(axes=2))
-    with pytest.raises(BadInputError, match=r"flat\.onnx: a teacher takes a waveform"):
-        teachers.load(tmp_path / "flat.onnx", None, _student((), front))
+    if softmax:
+        seen = seen.softmax(1).clamp_min(1 / 512).log()
+    torch.testing.assert_close(answers[:, [2, 3, 0]], seen, rtol=1e-4, atol=1e-4)
+    assert bool((answers[:, 1] == -torch.inf).all())
 
 
-def _double(axes: int = 3) -> bytes:
-    """A graph y = x + x as an ONNX protobuf, field by field."""
-
-    def field(number: int, content: bytes | int) -> bytes:
-        if isinstance(content, int):
-            return bytes([number << 3, content])
-        return bytes([number << 3 | 2, len(content)]) + content
-
-    def value(name: bytes) -> bytes:
-        sizes = b"".join(field(1, field(2, size)) for size in (b"a", b"b", b"t")[:axes])
-        return field(1, name) + field(2, field(1, field(1, 1) + field(2, sizes)))
-
-    node = field(1, b"x") + field(1, b"x") + field(2, b"y") + field(4, b"Add")
-    graph = field(1, node) + field(2, b"g") + field(11, value(b"x")) + field(12, value(b"y"))
-    return field(1, 8) + field(7, graph) + field(8, field(1, b"") + field(2, 13))
+def test_an_onnx_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+    path, labels = tmp_path / "m.onnx", tmp_path / "labels.txt"
+    labels.write_text("Red\nGreen")
+    student = _student(("Red",))
+    pooled = ("GlobalAveragePool", "Flatten")
+    for operators, shape, reason in (
+        (pooled, [1, 3, 32, 32], r"answers with \[3\] values, .*labels.txt has 2 lines"),
+        (pooled, [1, 32, 32, 3], r"takes pictures \[1, 3, height, width\]; this model takes"),
+        (pooled, [8, 3, 32, 32], r"this model takes \[8, 3, 32, 32\]"),
+        (("Nonsense",), [1, 3, 32, 32], "not a usable ONNX model"),
+    ):
+        path.write_bytes(onnx_files.chain(*operators, shape=shape))
+        with pytest.raises(BadInputError, match=reason):
+            teachers.load(path, labels, student)
+    with pytest.raises(BadInputError, match="not readable labels"):
+        teachers.load(path, tmp_path / "none.txt", student)
 
 
 def test_a_step_knows_its_teachers_by_what_they_hold(classifier: Path, tmp_path: Path) -> None:
