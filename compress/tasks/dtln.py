@@ -6,6 +6,7 @@ network was trained with (scale is part of it), and with a teacher also towards 
 makes of the mixture.
 """
 
+import math
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from compress import speech, speech_metrics, start
+from compress.distillation.enhancement import at_level
 from compress.mixing import Mixer, Mixing
 from compress.spectra import BEST_DB
 from compress.speech_sets import Score, Sources, SpeechSets
@@ -30,6 +32,7 @@ from models.dtln import DTLN, FRAME, HOP, FeatureStep, SpectrumStep
 
 FORM = "DTLN's model.h5"
 EXAMPLES = 64  # frames for parity, calibration and latency
+WARM_UP = 100  # frames before the first of them
 SMALL = 1e-8
 
 
@@ -62,6 +65,17 @@ class Settings(Frozen):
     loss: Loss = Loss()
     score: Score = Score()
 
+    @model_validator(mode="after")
+    def _score_has_examples(self) -> "Settings":
+        """What is exported is checked on frames of a validation mixture."""
+        least = (WARM_UP * HOP + FRAME) / self.data.rate
+        if self.score.seconds < least:
+            raise ValueError(
+                f"score.seconds {self.score.seconds:g} is too short for a frame after {WARM_UP} "
+                f"others, give {math.ceil(100 * least) / 100:.2f} or more"
+            )
+        return self
+
 
 def make(settings: Frozen, folders: tuple[Path, ...], seed: int) -> "Dtln":
     """The task on data found in `folders`."""
@@ -84,6 +98,10 @@ class Dtln:
         origin = self._sets.origin()
         whole = start.fingerprint(origin.fingerprint, self._weights)
         return origin.model_copy(update={"fingerprint": whole})
+
+    def rate(self) -> int:
+        """Hz, also of a teacher from a file (compress/distillation)."""
+        return self._sets.rate
 
     def build(self) -> nn.Module:
         """The published network."""
@@ -117,6 +135,8 @@ class Dtln:
         if teacher is not None:
             with torch.no_grad():
                 wanted = teacher(noisy)
+                if getattr(teacher, "waveform", False):  # a foreign one, at a level of its own
+                    wanted = at_level(wanted, noisy)
             loss = loss + self._settings.loss.teacher * _shortfall(enhanced, wanted)
         return loss
 
@@ -167,7 +187,7 @@ class Dtln:
         states = [_zeros(part.separator) for part in (first, second)]
         examples: list[list[dict[str, np.ndarray[Any, Any]]]] = [[], []]
         with torch.no_grad():
-            for frame in frames[100 : 100 + EXAMPLES]:
+            for frame in frames[WARM_UP : WARM_UP + EXAMPLES]:
                 spectrum = torch.fft.rfft(frame[None])
                 examples[0].append(_inputs("magnitude", spectrum.abs(), states[0]))
                 mask, *ends = first(spectrum.abs(), *states[0].values())

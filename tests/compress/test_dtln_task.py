@@ -1,0 +1,74 @@
+"""DTLN's task: what is exported has frames to be checked on, and foreign teachers are heard."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from compress.distillation import guided
+from compress.steps import Distil
+from compress.tasks import dtln
+from device.errors import BadInputError
+from models.dtln import DTLN
+from tests.compress import sounds
+from tests.compress.distillation import tflite_files
+
+
+def _settings(seconds: float) -> dtln.Settings:
+    return dtln.Settings.model_validate(
+        {
+            **{name: sounds.SMALL[name] for name in ("data", "mixing", "batches")},
+            "model": {"weights": "weights.h5"},
+            "score": {"seconds": seconds, "validation": 1, "test": 1},
+        }
+    )
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> dtln.Dtln:
+    """On the shortest mixtures that will do."""
+    sounds.make_folder(tmp_path)
+    (tmp_path / "weights.h5").write_bytes(b"not read here")
+    return dtln.make(_settings(0.833), (tmp_path,), 0)
+
+
+def test_a_score_without_a_frame_to_check_is_refused(task: dtln.Dtln) -> None:
+    with pytest.raises(ValueError, match=r"score\.seconds 0\.83 is too short .* 0\.84 or more"):
+        _settings(0.83)
+    parts = task.one_step(DTLN(units=4).eval())
+    assert [len(part.examples) for part in parts.values()] == [1, 1]
+
+
+class _Loud(nn.Module):
+    """The mixture itself, far too loud."""
+
+    def __init__(self, waveform: bool) -> None:
+        super().__init__()
+        self.waveform = waveform
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        return 50 * noisy
+
+
+def test_a_teacher_from_a_file_is_heard_at_the_mixtures_level(task: dtln.Dtln) -> None:
+    net, batch = DTLN(units=4).eval(), next(task.batches(0, 0))
+    noisy, _ = batch
+    with torch.no_grad():
+        alone = task.loss(net, batch, None)
+        own = task.loss(net, (noisy, noisy), None)
+        foreign = task.loss(net, batch, _Loud(waveform=True))
+        assert foreign == pytest.approx(float(alone + own), rel=1e-3)
+        assert task.loss(net, batch, _Loud(waveform=False)) != pytest.approx(
+            float(foreign), rel=0.1
+        )
+    path = task._weights.parent / "double.tflite"
+    path.write_bytes(tflite_files.double())
+    with guided(Distil(teacher=str(path)), net, task, None, task.example()) as guide:
+        assert guide.teacher is not None
+        torch.testing.assert_close(guide.teacher(noisy), 2 * noisy)
+    with (
+        pytest.raises(BadInputError, match="no such teacher"),
+        guided(Distil(teacher="nothing"), net, task, None, task.example()),
+    ):
+        pass
