@@ -10,12 +10,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from device.errors import BadInputError
+
 
 class Remembered(nn.Module):
     """A teacher that is asked about a batch once; in memory, so not beyond the process.
 
     Args:
         teacher: its answers depend on its input alone.
+
+    Raises:
+        BadInputError: when asked, if the teacher also hands on a state, as one that reads a text.
     """
 
     def __init__(self, teacher: nn.Module) -> None:
@@ -32,7 +37,13 @@ class Remembered(nn.Module):
     def forward(self, *inputs: Any) -> Tensor:
         known = self._answers.setdefault(self._batch, [])
         if self._asked == len(known):
-            known.append(self.teacher(*inputs).detach().cpu())
-        answer = known[self._asked].to(inputs[0].device)
+            answer = self.teacher(*inputs)
+            if not isinstance(answer, Tensor):
+                raise BadInputError(
+                    "views: the teacher answers with more than one tensor, which cannot be "
+                    "remembered: leave views out"
+                )
+            known.append(answer.detach().cpu())
+        found = known[self._asked].to(inputs[0].device)
         self._asked += 1
-        return answer
+        return found

@@ -28,8 +28,8 @@ FORMAT = 1  # a change of what the stages mean makes old results unusable
 KEY, CHECKPOINT, STATE, RECORD = "key", "checkpoint.pt", "state.pt", "record.json"
 
 
-class Record(Frozen):
-    """A finished training-side stage."""
+class Record(Frozen, ser_json_inf_nan="constants"):
+    """A finished training-side stage; a score may be infinite."""
 
     key: str
     kind: str

@@ -6,6 +6,7 @@ Every epoch starts at another offset, so its cuts fall elsewhere.
 """
 
 import math
+import sys
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import pairwise
@@ -31,6 +32,7 @@ from models.recurrent import State
 SCORED_STREAMS = 16  # of validation and test: their few last tokens that do not fill a row are left
 SCORED_STRETCH = 128  # tokens of one pass; the state is carried, so it changes no score
 EXAMPLE = 35  # tokens
+LARGEST = math.log(sys.float_info.max)  # loss of the largest perplexity that is a number
 FORM = "a folder with one *.train.txt, *.valid.txt and *.test.txt"
 
 
@@ -67,6 +69,7 @@ class Loss(Frozen):
     """[loss]."""
 
     teacher: float = Field(0.5, ge=0, le=1, description="weight of the teacher's probabilities")
+    temperature: float = Field(1.0, gt=0, description="softens the teacher's probabilities")
 
 
 class Settings(Frozen):
@@ -182,16 +185,20 @@ class Language:
             yield part[:-1].T.contiguous(), part[1:].T.contiguous(), begins
 
     def loss(self, net: nn.Module, batch: Batch, teacher: nn.Module | None) -> Tensor:
-        """Cross-entropy, with a teacher partly against its probabilities."""
+        """Cross-entropy, with a teacher partly against its probabilities.
+
+        That part is T²·CE of both softened (compress/distillation/logits.py), whose gradient is
+        that of T²·KL.
+        """
         tokens, targets, begins = batch
         logits = self._read(net, tokens, bool(begins[0]))
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
         if teacher is None:
             return loss
+        share, T = self._settings.loss.teacher, self._settings.loss.temperature
         with torch.no_grad():
-            wanted = self._read(teacher, tokens, bool(begins[0])).softmax(-1)
-        distance = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(0, 1))
-        share = self._settings.loss.teacher
+            wanted = (self._read(teacher, tokens, bool(begins[0])) / T).softmax(-1)
+        distance = T * T * F.cross_entropy((logits / T).flatten(0, 1), wanted.flatten(0, 1))
         return (1 - share) * loss + share * distance
 
     def evaluate(self, net: nn.Module, split: str) -> Quality:
@@ -283,6 +290,6 @@ class Language:
 
 
 def _quality(loss: float) -> Quality:
-    ppl = math.exp(loss)
+    ppl = math.exp(loss) if loss <= LARGEST else math.inf  # of a training that diverged
     scores = {"score": -ppl, "ppl": ppl, "loss": loss, "bits": loss / math.log(2)}
     return Quality("score", scores)

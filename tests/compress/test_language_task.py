@@ -7,9 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from compress import count
+from compress import count, store, train
+from compress.distillation import logits as logits_loss
+from compress.steps import Schedule
 from compress.tasks import language
 from compress.tasks.language import Language
+from compress.train import Epoch
 from device.errors import BadInputError
 from models.lstm_lm import LanguageModel
 from tests.compress.rnn import texts
@@ -128,3 +131,47 @@ def test_the_least_text_is_one_step_and_a_score(tmp_path: Path) -> None:
     assert task.steps() == 1
     assert all(len(next(task.batches(epoch, 0))[0][0]) == 10 for epoch in range(20))
     assert math.isfinite(task.evaluate(_net(task), "validation").value)
+
+
+def test_a_training_that_diverged_has_a_score(tmp_path: Path) -> None:
+    """A record with it can be read again, so that its stage is finished all the same."""
+    for loss in (1e4, math.nan):
+        quality = language._quality(loss)
+        assert quality.scores["ppl"] == math.inf or math.isnan(loss)
+        log = (Epoch(1, 0.1, 3.0, dict(quality.scores), 1.0),)
+        record = store.Record(
+            key="k", kind="baseline", seconds=1, macs=1, parameters=1, primary="score", log=log,
+            validation=dict(quality.scores),
+        )  # fmt: skip
+        again = store.Record.model_validate_json(record.model_dump_json())
+        for scores in (again.validation, again.log[0].scores):
+            assert str(scores) == str(dict(quality.scores))
+    assert math.isfinite(language._quality(709.0).scores["ppl"])
+
+
+def test_probabilities_are_softened_as_logits_are(task: Language) -> None:
+    """The gradient is that of (1 − λ)·CE + λ·T²·KL."""
+    net, teacher = _net(task).eval(), _net(task, 1).eval()
+    tokens, targets, _ = batch = next(task.batches(0, 0))
+
+    def gradient(loss: torch.Tensor) -> torch.Tensor:
+        return torch.autograd.grad(loss, net.table.x.parts[0].factors[0])[0]
+
+    for T in (1.0, 3.0):
+        settings = texts.settings().model_copy(
+            update={"loss": language.Loss(teacher=0.7, temperature=T)}
+        )
+        logits, wanted = (n(tokens.T)[0].transpose(0, 1).flatten(0, 1) for n in (net, teacher))
+        soft = logits_loss.divergence(logits / T, wanted.detach() / T).mean()
+        by_hand = 0.3 * F.cross_entropy(logits, targets.flatten()) + 0.7 * T * T * soft
+        loss = Language(settings, task._corpus).loss(net, batch, teacher)
+        torch.testing.assert_close(gradient(loss), gradient(by_hand), rtol=1e-4, atol=1e-7)
+
+
+def test_views_of_a_text_are_refused_in_one_line(task: Language, tmp_path: Path) -> None:
+    schedule = Schedule(epochs=2, lr=0.01, precision="32-true")
+    with pytest.raises(BadInputError, match="views: the teacher answers with more than one tensor"):
+        train.fit(
+            task, _net(task), schedule, seed=0, checkpoint=tmp_path / "c.pt", label="finetune",
+            teacher=_net(task, 1), views=1,
+        )  # fmt: skip
