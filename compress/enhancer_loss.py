@@ -11,10 +11,10 @@ from compress.distillation import enhancement
 from compress.intelligibility_loss import Intelligibility
 from compress.mask_loss import Images
 from compress.perceptual_loss import N_FFT, RATE, Perceptual
+from compress.speech import SILENT
 from device.errors import BadInputError
 from device.manifest import Frozen
 
-SILENT = 1e-9  # mean square of a target without speech: it has no SI-SDR
 QUIETEST = 1e-5  # RMS below which an example is not brought to a common level
 LISTENERS = {  # parts that imitate a score of listening, and the frames that each needs
     "perceptual": (Perceptual, perceptual_loss.SPAN),

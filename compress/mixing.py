@@ -21,7 +21,7 @@ from pydantic import Field
 
 from compress.intervals import PositiveRange, Range
 from compress.npz import UNREADABLE
-from compress.speech import Pair, Recording, Samples
+from compress.speech import SILENT, Pair, Recording, Samples
 from device.errors import BadInputError
 from device.manifest import Frozen
 
@@ -29,6 +29,7 @@ Batch = NDArray[np.float32]  # [example, time]
 
 TINY = 1e-10  # energy of a silent example: keeps quotients finite
 SCORED_DBFS = -26.0  # level of the fixed mixtures
+DRAWS = 100  # of a group's stretches, before it is taken for silent
 ROOM_SECONDS = 0.5  # impulse responses are cut there
 COLOUR_POINTS = 6  # where the colouring gains are drawn, evenly over log frequency
 COLOUR_LOWEST = 60.0  # Hz
@@ -140,7 +141,7 @@ class Mixer:
         speaker = self._speech[random.choice(len(self._speech), p=self._speech_chances)]
         changed = random.random() < config.speed_share
         speed = random.uniform(*config.speed) if changed else 1.0
-        voice = _fill(random, speaker, int(np.ceil(self.length * speed)))
+        voice, _ = _fill(random, speaker, int(np.ceil(self.length * speed)))
         if changed:
             voice = soxr.resample(voice, self._rate * speed, self._rate, quality="LQ")
         voice = np.pad(voice, (0, max(0, self.length - len(voice))))[: self.length]
@@ -153,7 +154,7 @@ class Mixer:
         count = 2 if random.random() < self._config.two_noises_share else 1
         total = np.zeros(self.length, np.float32)
         for index in random.choice(len(self._noise), count, p=self._noise_chances):
-            noise = _fill(random, self._noise[index], self.length)
+            noise, _ = _fill(random, self._noise[index], self.length)
             total += noise / np.sqrt(np.mean(noise**2) + TINY) * random.uniform(0.3, 1)
         return total
 
@@ -227,7 +228,11 @@ def fixed_mixtures(
 ) -> list[Pair]:
     """The same mixtures for the same arguments, to score with: no colouring, −26 dBFS.
 
-    Speakers and noise files take turns, so that `count` mixtures hear as many as there are.
+    Speakers and noise files take turns, so that `count` mixtures hear as many as there are. No part
+    of a recording is used that is silent: it would leave a mixture that cannot be scored.
+
+    Raises:
+        BadInputError: all speech or all noise is silent.
     """
     random = np.random.default_rng(seed)
     voices, _ = _by_group(speech)
@@ -237,15 +242,28 @@ def fixed_mixtures(
     length = int(seconds * rate)
     pairs = []
     for index in range(count):
-        voice, sound = voices[index % len(voices)], noises[index % len(noises)]
+        voice, voice_name = _sounding(random, voices, index, length)
+        sound, sound_name = _sounding(random, noises, index, length)
         noisy, clean = mix(
-            _fill(random, voice, length)[None],
-            _fill(random, sound, length)[None],
+            voice[None],
+            sound[None],
             random.uniform(*snr_db, 1),
             np.array([SCORED_DBFS]),
         )
-        pairs.append(Pair(f"{voice[0].name} in {sound[0].name}", noisy[0], clean[0]))
+        pairs.append(Pair(f"{voice_name} in {sound_name}", noisy[0], clean[0]))
     return pairs
+
+
+def _sounding(
+    random: np.random.Generator, groups: Sequence[Sequence[Recording]], turn: int, length: int
+) -> tuple[Samples, str]:
+    """`_fill` by the group whose turn it is, or the next where nothing of it sounds."""
+    for group in range(turn, turn + len(groups)):
+        for _ in range(DRAWS):
+            found, name = _fill(random, groups[group % len(groups)], length)
+            if np.mean(found**2) > SILENT:
+                return found, name
+    raise BadInputError(f"{groups[0][0].name}, …: recordings to score with are all silent")
 
 
 def _by_group(
@@ -259,16 +277,20 @@ def _by_group(
     return list(groups.values()), roots / roots.sum()
 
 
-def _fill(random: np.random.Generator, group: Sequence[Recording], length: int) -> Samples:
-    """`length` samples of one group: a random part, then more until it is full."""
+def _fill(
+    random: np.random.Generator, group: Sequence[Recording], length: int
+) -> tuple[Samples, str]:
+    """`length` samples of one group and where they are from: random parts until it is full."""
     parts: list[Samples] = []
+    names: dict[str, None] = {}  # in order, each once
     missing = length
     while missing > 0:
         recording = group[int(random.integers(len(group)))]
         spare = len(recording.samples) - missing
         parts.append(recording.part(int(random.integers(max(spare, 0) + 1)), missing))
         missing -= len(parts[-1])
-    return np.concatenate(parts)
+        names[recording.name] = None
+    return np.concatenate(parts), " + ".join(names)
 
 
 def read_rooms(path: Path, rate: int) -> list[Samples]:

@@ -20,6 +20,7 @@ from device.errors import BadInputError
 
 SUFFIXES = (".flac", ".wav", ".ogg")
 FULL_SCALE = 32768.0
+SILENT = 1e-9  # mean square of a sound without speech: it has no SI-SDR
 LONGEST = 2**40  # frames; more is a FLAC that was streamed, and libsndfile's way to say "unknown"
 
 Samples = NDArray[np.float32]

@@ -1,12 +1,13 @@
-"""Scores of enhanced speech against its clean reference, all at 16 kHz.
+"""Scores of enhanced speech against its clean reference.
 
     si_sdr   dB, scale-invariant, mean kept (torchmetrics, zero_mean=False)
-    pesq_wb  ITU-T P.862.2, wide band (package pesq), 1…4.64
+    pesq_wb  ITU-T P.862.2, wide band (package pesq), 1…4.64; it is defined at 16 kHz, to which
+             sounds of other rates are resampled: only recipes of one rate compare in it
     stoi     short-time objective intelligibility (package pystoi), 0…1
     estoi    its extended form, for modulated noise
 
-PESQ and STOI cannot score recordings without speech; such recordings do not enter their means.
-What an enhancer made silent is no such recording: it has the worst PESQ there is.
+None of them can score recordings without speech; such recordings do not enter the means.
+What an enhancer made silent is no such recording: it has the worst PESQ and SI-SDR there are.
 """
 
 import warnings
@@ -15,20 +16,27 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import pesq
 import pystoi
+import soxr
 import torch
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
-from compress.speech import Pair, Samples
+from compress.speech import SILENT, Pair, Samples
 
 SHORTEST = 0.4  # seconds; STOI compares stretches of 384 ms
 WORST_PESQ = 1.0
+WORST_SI_SDR = -80.0  # dB; compress/spectra.py gives it too
+PESQ_RATE = 16_000  # Hz
 
 Enhance = Callable[[Samples], Samples]
 """Noisy recording [n] → enhanced [n], aligned."""
 
 
 def si_sdr(estimate: Samples, clean: Samples) -> float:
-    """dB."""
+    """dB; NaN where `clean` holds no speech."""
+    if np.mean(clean.astype(np.float64) ** 2) <= SILENT:
+        return float("nan")
+    if not estimate.any():
+        return WORST_SI_SDR
     score = scale_invariant_signal_distortion_ratio(
         torch.from_numpy(estimate.astype(np.float64)), torch.from_numpy(clean.astype(np.float64))
     )
@@ -39,10 +47,12 @@ def pesq_wb(estimate: Samples, clean: Samples, rate: int) -> float:
     """1…4.64; NaN where PESQ finds no utterance in `clean`, or less than a quarter of a second."""
     if not clean.any():  # pesq divides by the peak
         return float("nan")
+    if rate != PESQ_RATE:
+        clean, estimate = (soxr.resample(sound, rate, PESQ_RATE) for sound in (clean, estimate))
     try:
         if estimate.any():
-            return float(pesq.pesq(rate, clean, estimate, "wb"))
-        pesq.pesq(rate, clean, clean, "wb")  # is there an utterance at all?
+            return float(pesq.pesq(PESQ_RATE, clean, estimate, "wb"))
+        pesq.pesq(PESQ_RATE, clean, clean, "wb")  # is there an utterance at all?
     except (pesq.NoUtterancesError, pesq.BufferTooShortError):
         return float("nan")
     return WORST_PESQ

@@ -61,19 +61,21 @@ class Results:
 
 
 class Listening:
-    """Recordings worth hearing: of each set those whose input has the lowest and the middle SI-SDR.
+    """Recordings worth hearing: of each set those whose input has the lowest and the middle SI-SDR;
+    recordings without speech have none.
 
     Args:
         folder: made when the first file is written.
     """
 
     def __init__(self, folder: Path, name: str, inputs: Sequence[Row]) -> None:
-        ranked = sorted(inputs, key=lambda row: row.scores["si_sdr"])
+        known = [row for row in inputs if not math.isnan(row.scores["si_sdr"])]
+        ranked = sorted(known, key=lambda row: row.scores["si_sdr"])
         self._folder, self._set = folder, name
-        self._chosen = {
-            ranked[len(ranked) // 2].recording: "middle",
-            ranked[0].recording: "worst",
-        }
+        self._chosen: dict[str, str] = {}
+        if ranked:
+            self._chosen[ranked[len(ranked) // 2].recording] = "middle"
+            self._chosen[ranked[0].recording] = "worst"
 
     def keep(self, pair: Pair, system: str, samples: Samples) -> None:
         """Write a chosen recording, 16 bits; others are let go."""

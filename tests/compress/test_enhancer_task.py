@@ -184,6 +184,13 @@ def test_the_deployed_model_scores_what_the_network_scores(
     assert streamed == pytest.approx(offline, abs=1e-2, nan_ok=True)
 
 
+def test_recipes_of_another_rate_are_scored(data: Path) -> None:
+    table = SMALL | {"data": {**SMALL["data"], "rate": 8000}, "score": {"seconds": 3.0, "test": 2}}
+    made = enhancer.make(Settings.model_validate(table), (data,), seed=0)
+    scores = made.evaluate(made.build(), "test").scores
+    assert all(1 <= scores[name] <= 4.7 for name in ("pesq_wb", "noisy_pesq_wb", "pairs_pesq_wb"))
+
+
 def test_examples_of_a_network_with_states_are_moments_of_a_stream(data: Path) -> None:
     table = {"kind": "fast-fullsubnet", "bands": 8, "encoder": [6], "sub": [5], "decoder": [7]}
     made = enhancer.make(Settings.model_validate(SMALL | {"model": table}), (data,), seed=0)

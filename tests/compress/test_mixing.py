@@ -167,6 +167,34 @@ def test_fixed_mixtures_are_fixed_and_hear_everyone() -> None:
     assert np.abs(levels - mixing.SCORED_DBFS).max() < 0.01
 
 
+def test_fixed_mixtures_use_no_silence() -> None:
+    """Neither a silent half of a recording nor a recording without a sound."""
+    speech, noise = recordings(3, 2, 1), recordings(2, 2, 2)
+    speech[0].samples[RATE:] = 0
+    speech[1].samples[:] = 0
+    noise[0].samples[RATE:] = 0
+    pairs = mixing.fixed_mixtures(speech, noise, 24, 0.1, (-5, 10), RATE, seed=7)
+    snr = [decibels(pair.clean) - decibels(pair.noisy - pair.clean) for pair in pairs]
+    assert -5.1 < min(snr) < 0 and 5 < max(snr) < 10.1
+    assert not [pair.name for pair in pairs if pair.name.startswith(speech[1].name)]
+    with pytest.raises(BadInputError, match=r"1-1, .* are all silent"):
+        mixing.fixed_mixtures(speech[1:2], noise, 1, 0.1, (-5, 10), RATE, seed=7)
+
+
+def test_fixed_mixtures_name_what_is_heard() -> None:
+    """A group's recordings are told apart by their level, which is all that they hold."""
+    levels = {f"voice-{level}": level for level in (100, 200, 300)}
+    speech = [Recording(n, "voice", np.full(900, v, np.int16)) for n, v in levels.items()]
+    pairs = mixing.fixed_mixtures(speech, recordings(1, 1, 2), 12, 0.1, (0, 0), RATE, seed=7)
+    assert len({pair.name for pair in pairs}) > 3
+    for pair in pairs:
+        voice, _, noise = pair.name.partition(" in ")
+        told = {levels[name] for name in voice.split(" + ")}
+        steps = np.unique(np.round(pair.clean / pair.clean.min(), 3))
+        assert {round(level / min(told), 3) for level in told} == set(steps.tolist())
+        assert noise == "2-0"
+
+
 def test_rooms_are_read_from_the_default_datas_form(tmp_path: Path) -> None:
     path = tmp_path / "rooms.npz"
     np.savez(path, speech=np.ones((3, 4, 50), np.float32), rate=np.int64(RATE))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soxr
 import torch
 from torch import Tensor
 
@@ -27,6 +28,7 @@ from models.masks import MaskNet
 from models.tcn import TCN
 from models.tcn_bands import BandTCN
 from tests import bundles
+from tests.compress.voices import voiced
 
 RATE = 16_000
 
@@ -158,6 +160,11 @@ def test_silence_does_not_enter_the_means() -> None:
     assert math.isnan(speech_metrics.pesq_wb(silence, silence, RATE))
     assert math.isnan(speech_metrics.pesq_wb(silence[:100], silence[:100], RATE))
     assert math.isnan(speech_metrics.stoi(silence[:100], silence[:100], RATE, extended=False))
+    hiss = 0.1 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
+    assert math.isnan(speech_metrics.si_sdr(hiss, silence))
+    pairs = [Pair("kept", hiss, hiss), Pair("silent", hiss, silence)]
+    scores = speech_metrics.score(pairs, lambda noisy: noisy, RATE, fast=True)
+    assert scores["si_sdr"] == speech_metrics.si_sdr(hiss, hiss)
 
 
 def test_speech_that_was_made_silent_is_the_worst_and_does_enter_them() -> None:
@@ -168,3 +175,15 @@ def test_speech_that_was_made_silent_is_the_worst_and_does_enter_them() -> None:
     scores = speech_metrics.score(pairs, lambda noisy: noisy, RATE, fast=False)
     assert scores["pesq_wb"] == pytest.approx((4.644 + speech_metrics.WORST_PESQ) / 2, abs=0.001)
     assert scores["stoi"] < 0.6
+    assert speech_metrics.si_sdr(np.zeros_like(speech), speech) == -80
+    assert si_sdr(torch.zeros(1, 100), torch.ones(1, 100)).item() == pytest.approx(-80)
+
+
+@pytest.mark.parametrize("rate", [8000, 22_050, 48_000])
+def test_pesq_hears_any_rate_at_its_own(rate: int) -> None:
+    """What lies in a band that both rates have scores what it scores at 16 kHz."""
+    clean, noisy = (sound[0].numpy() for sound in (voiced(0), voiced(0) + 0.01 * voiced(1)))
+    at_16k = speech_metrics.pesq_wb(noisy, clean, RATE)
+    assert 1.5 < at_16k < 4.5
+    there = [soxr.resample(sound, RATE, rate) for sound in (noisy, clean)]
+    assert speech_metrics.pesq_wb(*there, rate) == pytest.approx(at_16k, abs=0.1)

@@ -225,6 +225,21 @@ def test_scores_without_a_value_are_left_out(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "report.json").read_text())["sets"]["s"]["late"]["pesq_wb"] == 2
 
 
+def test_recordings_without_a_value_are_not_listened_to(tmp_path: Path) -> None:
+    values = {"a": 3.0, "b": np.nan, "c": -2.0, "d": np.nan, "e": 9.0}
+    rows = [speech_scores.Row("s", n, "", {"si_sdr": v}, 0) for n, v in values.items()]
+    for inputs, kept in ((rows, {"middle": "a", "worst": "c"}), (rows[1:2], {})):
+        listening = speech_report.Listening(tmp_path / str(len(inputs)), "s", inputs)
+        for place, name in enumerate(values, 1):
+            sound = noise(place, 0)  # so many seconds
+            listening.keep(Pair(name, sound, sound), "late", sound)
+        found = {
+            path.stem.split("-")[2]: list(values)[round(soundfile.info(path).duration) - 1]
+            for path in (tmp_path / str(len(inputs))).glob("*.wav")
+        }
+        assert found == kept
+
+
 def test_peers_that_are_not_there_are_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
