@@ -22,7 +22,7 @@ from torch import nn
 from compress import advance, diff, report, store
 from compress.pack import Packed, pack
 from compress.recipe import Recipe
-from compress.stages import resize
+from compress.stages import STAGES, resize
 from compress.steps import Quantize
 from compress.task import Task
 from compress.workers import HERE, Workers
@@ -116,6 +116,19 @@ def last_key(recipe: Recipe, task: Task, seed: int) -> str:
     return reduce(lambda parent, step: advance.key(step, parent), stages(recipe), start)
 
 
+def check(recipe: Recipe, task: Task, net: nn.Module) -> None:
+    """Ask what can be asked before hours of training.
+
+    Raises:
+        BadInputError: a step does not fit the task, or the task's fresh network.
+    """
+    for step in stages(recipe):
+        resize.view(task, step)
+        suits = getattr(STAGES[advance.kind(step)], "check", None)  # not every stage has one
+        if suits is not None:
+            suits(task, net, searched=recipe.search is not None)
+
+
 def train(
     recipe: Recipe,
     task: Task,
@@ -127,13 +140,12 @@ def train(
     """The stages up to the network that is deployed; searches evaluate on `workers`.
 
     Raises:
-        BadInputError: a step does not fit the task; nothing has been trained then.
+        BadInputError: a step does not fit the task or its model; nothing has been trained then.
         FieldwrenError: a stage failed.
     """
-    for wanted in recipe.steps:
-        resize.view(task, wanted)
     torch.manual_seed(seed)
     net = task.build()
+    check(recipe, task, net)
     example = task.example()
     teacher: nn.Module | None = None
     key = advance.root(task, recipe.task, recipe.settings, seed)

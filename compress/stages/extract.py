@@ -9,9 +9,22 @@ from compress.repair import recalibrate
 from compress.stages.base import Context, Outcome
 from compress.steps.extract import Extract
 from compress.store import Record
+from compress.task import Task
 from device.errors import BadInputError
 from models.enas import Enas
 from models.enas.narrow import narrow
+
+
+def check(task: Task, net: nn.Module, searched: bool) -> None:
+    """Before anything is trained: that there is, or with a [search] will be, a child.
+
+    Raises:
+        BadInputError: the model is another.
+    """
+    if not isinstance(net, Enas) or (net.architecture is None and not searched):
+        raise BadInputError(
+            'extract needs a model of kind = "enas" with an architecture, or a [search]'
+        )
 
 
 def run(context: Context, net: nn.Module, step: Extract) -> Outcome:
@@ -21,8 +34,8 @@ def run(context: Context, net: nn.Module, step: Extract) -> Outcome:
         BadInputError: the model is no searched child.
         FieldwrenError: the masked and the narrowed network differ.
     """
-    if not isinstance(net, Enas) or net.architecture is None:
-        raise BadInputError('extract needs a model of kind = "enas" with an architecture')
+    check(context.task, net, searched=False)
+    assert isinstance(net, Enas)
     batches = context.task.batches(0, context.seed)
     kept = extract.channels(net, batches, step.examples)
     error = extract.remove(net, kept, context.example)

@@ -15,9 +15,19 @@ from compress.repair import recalibrate
 from compress.stages import prune as removal
 from compress.stages.base import Context, Outcome, cut
 from compress.steps.fake_prune import FakePrune
+from compress.task import Task
 from device.errors import FieldwrenError
 
 rebuild = cut
+
+
+def check(task: Task, net: nn.Module, searched: bool) -> None:
+    """Before anything is trained.
+
+    Raises:
+        BadInputError: the task cannot be searched on.
+    """
+    searchable(task)
 
 
 def run(context: Context, net: nn.Module, step: FakePrune) -> Outcome:

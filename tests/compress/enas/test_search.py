@@ -25,6 +25,7 @@ from models.enas.cell import Fit
 from models.enas.narrow import narrow
 from tests.compress import shapes
 from tests.compress.enas import children
+from tests.compress.rnn import texts
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +125,9 @@ class Stopping(Micro):
 
 
 def _space(root: Path, tmp_path: Path) -> Micro:
-    """The tiny recipe's, with fresh weights."""
-    loaded, task = _task(root, children.write_recipe(tmp_path / "tiny.toml"))
+    """The tiny recipe's, with fresh weights; float32, as what the tests compute themselves."""
+    exact = children.write_recipe(tmp_path / "tiny.toml", search='precision = "32-true"')
+    loaded, task = _task(root, exact)
     assert loaded.search is not None
     torch.manual_seed(0)
     net = task.build()
@@ -199,5 +201,28 @@ def test_cells_without_a_search_are_refused(root: Path, tmp_path: Path) -> None:
     start, end = text.index("[search]"), text.index("[baseline]")
     path.write_text(text[:start] + text[end:])
     loaded, task = _task(root, path)
-    with pytest.raises(BadInputError, match=r"needs an architecture, or a \[search\]"):
-        pipeline.train(loaded, task, tmp_path / "out", 0, Console(quiet=True))
+    for steps in (loaded.steps, loaded.steps[1:]):  # with and without extract
+        bare = loaded.model_copy(update={"steps": steps})
+        with pytest.raises(BadInputError, match=r"an architecture, or a \[search\]"):
+            pipeline.train(bare, task, tmp_path / "out", 0, Console(quiet=True))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_step_that_does_not_fit_is_refused_before_anything_is_trained(
+    root: Path, tmp_path: Path
+) -> None:
+    path = shapes.write_recipe(tmp_path / "shapes.toml")
+    loaded = load(str(path))
+    for task, step, message in (
+        (
+            shapes.make_task(root, path),
+            {"kind": "extract"},
+            'extract needs a model of kind = "enas"',
+        ),
+        (texts.task(tmp_path), {"kind": "fake-prune"}, "the predict task grades no minibatches"),
+    ):
+        table = {**loaded.model_dump(), "settings": loaded.settings, "steps": [step]}
+        wrong = recipe.Recipe.model_validate(table)
+        with pytest.raises(BadInputError, match=message):
+            pipeline.train(wrong, task, tmp_path / "out", 0, Console(quiet=True))
+    assert not (tmp_path / "out").exists()
