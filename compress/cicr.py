@@ -22,7 +22,9 @@ A score near the threshold is a coin tossed by the seed of the fine-tune, and on
 turns the bisection for good: it then runs towards the probe that was judged wrongly, which ends
 as `left` or `right`. So it is enough to doubt these two: with `margin`, a final `left` or `right`
 whose score is that close to the threshold is fine-tuned again from another seed, the mean of the
-two scores decides, and the bisection is walked again with that knowledge. [C]
+two scores decides, and the bisection is walked again with that knowledge. Unless told otherwise,
+close means within the standard error 100·√(p(1−p)/n) of an accuracy p at the threshold, measured
+on n photos, and within acc_loss where the score is none. [C]
 """
 
 import math
@@ -124,6 +126,12 @@ def plan(shares: Iterable[Scored], cr: float, round_to: int = 1) -> Plan:
             Cut(layer=group.layer, channels=channels, removed=removed, members=group.members)
         )
     return Plan(cuts=tuple(cuts))
+
+
+def standard_error(percent: float, examples: int) -> float:
+    """Of an accuracy in percent that so many examples measured: binomial, in points."""
+    share = min(max(percent / 100, 0.0), 1.0)
+    return 100 * math.sqrt(share * (1 - share) / examples)
 
 
 def bisect(acceptable: Callable[[float], bool], interval: float) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from torch import nn
 
 from compress import cicr, count, prune, store
+from compress.enas.grades import Graded
 from compress.importance import distribution
 from compress.stages import prune as removal
 from compress.stages.base import Context, Outcome, cut
@@ -110,7 +111,7 @@ class Probes:
     def search(self, threshold: float) -> cicr.Found:
         """Bisect; with workers to spare, the next probes are made before it is known which one
         will be asked for. What is found does not depend on that."""
-        margin = self.step.acc_loss if self.step.recheck else 0.0
+        margin = self._margin(threshold)
         workers = self.context.workers
         alone = replace(self.context, workers=HERE)
         make = partial(made, workers.share(Setting(alone, self.net, self.step)))
@@ -148,6 +149,17 @@ class Probes:
         prune.remove(self.net, self.context.example, job.plan)
         self.net.load_state_dict(job.place.state())
         return record
+
+    def _margin(self, threshold: float) -> float:
+        """How close to the threshold a decision is doubted."""
+        task, step = self.context.task, self.step
+        if not step.recheck:
+            return 0.0
+        if step.margin is not None:
+            return step.margin
+        if task.kind == "classify" and isinstance(task, Graded):
+            return cicr.standard_error(threshold, task.minibatches(1))
+        return step.acc_loss
 
     def _job(self, asked: cicr.Asked) -> Job:
         """Rates that round to one plan share one training, in the place of the first."""

@@ -1,8 +1,8 @@
 """kind = "cicr": search for one contribution rate."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from compress.steps.base import Tuning, known_criterion
 from device.manifest import Frozen
@@ -20,8 +20,23 @@ class Cicr(Frozen):
     recheck: bool = Field(
         False, description="doubt the last two decisions if they are close to the threshold"
     )
+    margin: float | None = Field(
+        None,
+        gt=0,
+        description="what recheck calls close; else the standard error of a classifier's accuracy "
+        "on its validation photos, acc_loss of any other score",
+    )
     round_to: int = Field(8, gt=0, description="channel counts are rounded up to multiples of this")
     keep: tuple[str, ...] = Field((), description="as of prune")
-    finetune: Tuning = Field(description="short training of every probe")
+    finetune: Tuning = Field(
+        Tuning(epochs=1, lr=1e-3, optimizer="adamw", warmup=0.1),
+        description="short training of every probe; AdamW, since one rate fits most networks",
+    )
 
     _known = field_validator("criterion")(known_criterion)
+
+    @model_validator(mode="after")
+    def _doubting(self) -> Self:
+        if self.margin is not None and not self.recheck:
+            raise ValueError("margin: nothing is doubted without recheck = true")
+        return self

@@ -143,6 +143,15 @@ def test_doubt_costs_two_probes_if_the_decisions_hold_and_none_far_from_the_thre
     assert len(cicr.search(Curve(0.3, steep), 90.0, 0.01, margin=1.0).probes) == 7
 
 
+@pytest.mark.parametrize(
+    ("percent", "examples", "expected"), [(90, 900, 1.0), (50, 2500, 1.0), (100, 9, 0), (-3, 9, 0)]
+)
+def test_an_accuracy_is_as_exact_as_its_examples_are_many(
+    percent: float, examples: int, expected: float
+) -> None:
+    assert cicr.standard_error(percent, examples) == pytest.approx(expected)
+
+
 def test_no_rate_is_probed_more_than_twice_whatever_the_noise() -> None:
     generator = torch.Generator().manual_seed(1)
     for _ in range(30):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from compress.recipe import load
 from compress.stages import Context
 from compress.stages import cicr as stage
 from compress.steps import Cicr
+from compress.tasks.birds import Birds
 from tests.compress import shapes
 
 STEP = """
@@ -181,10 +183,42 @@ def test_without_an_acceptable_candidate_the_network_stays_whole(
     assert _equal(net.state_dict(), state)
 
 
+def test_how_far_it_may_fall_is_all_that_it_needs_to_know(root: Path, tmp_path: Path) -> None:
+    context, net, _ = _context(root, tmp_path)
+    outcome = stage.run(context, net, Cicr(kind="cicr", acc_loss=100.0, interval=0.5))
+    assert [probe.accepted for probe in outcome.probes] == [True]
+    assert len(outcome.log) == 1
+
+
+def test_a_training_that_is_given_counts_in_the_key_as_it_did_without_a_default() -> None:
+    table = {"kind": "cicr", "acc_loss": 2.0, "finetune": {"epochs": 1, "lr": 0.02}}
+    assert Cicr.model_validate(table).model_dump(exclude_defaults=True) == table
+
+
+def test_what_is_close_is_told_or_follows_from_the_validation_photos(
+    root: Path, tmp_path: Path
+) -> None:
+    context, net, step = _context(root, tmp_path)
+    probes, task = stage.Probes(context, net, step), context.task
+    assert isinstance(task, Birds)
+
+    def margin(**changes: object) -> float:
+        probes.step = step.model_copy(update=changes)
+        return probes._margin(80.0)
+
+    assert margin() == 0
+    assert margin(recheck=True) == pytest.approx(40 / math.sqrt(len(task.validation)))
+    assert margin(recheck=True, margin=3.0) == 3
+    task.kind = "enhance"
+    assert margin(recheck=True) == step.acc_loss
+    with pytest.raises(ValueError, match="nothing is doubted without recheck"):
+        Cicr(kind="cicr", margin=1.0)
+
+
 def test_a_doubted_rate_is_trained_anew_with_another_seed(root: Path, tmp_path: Path) -> None:
     context, net, step = _context(root, tmp_path)
     # every decision is within the margin of a hundred points, so the last two are doubted
-    doubting = step.model_copy(update={"recheck": True, "acc_loss": 100.0})
+    doubting = step.model_copy(update={"recheck": True, "margin": 100.0})
     found = stage.Probes(context, net, doubting).search(threshold=50.0)
     again = [probe for probe in found.probes if probe.attempt == 1]
     assert again
