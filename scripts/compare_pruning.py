@@ -14,6 +14,10 @@ processes (`--part 0/2` and `--part 1/2`; the seeds' baselines must be there fir
 A study without budgets is of steps that choose how much to remove (`fake-prune`); a control there
 names the method that it is to `match`, seed by seed, and runs after it.
 
+With `shape_of`, and `steps = []`, a control trains another method's shape from scratch: the
+channels that went there, at the same budget and seed, are taken from the network as it was built,
+which then has all epochs, the baseline's and the further ones. It runs after that method, too.
+
 All choices (which method is best) are to be made on the validation column. The test column is the
 same networks on the test split.
 """
@@ -21,22 +25,24 @@ same networks on the test split.
 import copy
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import typer
-from pydantic import Field, field_validator
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
-from compress import advance, recipe, store
-from compress.steps import Change, Finetune, Schedule
+from compress import advance, prune, store
+from compress.prune import Plan
+from compress.steps import Change
 from device import errors, files
-from device.manifest import Frozen
 from scripts import baselines, rivals, studies
+from scripts import pruning_cells as cells
+from scripts.pruning_cells import Method, Row, Study
 
 COLUMNS = (
     "method",
@@ -52,53 +58,6 @@ COLUMNS = (
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
 
-class Method(Frozen):
-    """One line of the table: steps before the further training, without their budget."""
-
-    name: str
-    by: Literal["control", "torch-pruning", "fieldwren"]
-    steps: tuple[dict[str, Any], ...]
-    scratch: bool = Field(False, description="the pruned shape anew, trained for all epochs")
-    distil: bool = Field(False, description="further training with the baseline as teacher")
-    lr: float | None = Field(None, gt=0, description="of the further training, if not the study's")
-    seeds: tuple[int, ...] | None = None
-    budgets: tuple[studies.Share, ...] | None = None
-    match: str | None = Field(None, description="method whose share, of the same seed, is kept")
-
-
-class Study(Frozen):
-    """The file."""
-
-    recipe: str
-    seeds: tuple[int, ...] = Field(min_length=1)
-    budgets: tuple[studies.Share, ...] = Field(
-        (), description="shares of multiply-accumulates kept; none: the steps choose"
-    )
-    finetune: Schedule
-    method: tuple[Method, ...]
-
-    _distinct = field_validator("method")(studies.distinct)
-
-
-class Row(Frozen):
-    """What came out of one cell."""
-
-    method: str
-    by: str
-    budget: float | None
-    seed: int
-    macs: int
-    parameters: int
-    baseline_macs: int
-    cut: float | None = Field(description="validation score before the further training")
-    validation: float
-    baseline_validation: float
-    test: float
-    baseline_test: float
-    seconds: float
-    key: str | None = Field(None, description="of what the cell was asked for; None: not known")
-
-
 @cli.command()
 def run(
     study: Path,
@@ -111,18 +70,10 @@ def run(
     """Do the cells that are not done yet."""
     rivals.register()
     chosen = studies.read(study, Study)
-    cells = [
-        (seed, method, budget)
-        for seed in chosen.seeds
-        for method in chosen.method
-        for budget in method.budgets or chosen.budgets or (None,)
-        if seed in (method.seeds or chosen.seeds)
-    ]
-    for _, method, budget in cells:  # before anything is trained
-        _steps(chosen, method, 0.5 if method.match is not None else budget)
-    mine = studies.share(cells, part)
+    cells.check(chosen)
+    mine = studies.share(chosen.cells(), part)
     for seed in chosen.seeds:
-        todo = [c for c in mine if c[0] == seed and not _done(chosen, out, *c)]
+        todo = [c for c in mine if c[0] == seed and not cells.done(chosen, out, *c)]
         if todo or not mine:  # a part without cells makes the baselines
             runner = Runner(chosen, data, out, seed)
             for _, method, budget in todo:
@@ -160,26 +111,20 @@ class Runner:
             test=start.task.evaluate(net, "test").value,
             baseline_test=self.baseline_test,
             seconds=sum(record.seconds for record in records),
-            key=_key(self.study, self.seed, method, budget),
+            key=cells.key(self.study, self.seed, method, budget),
         )
-        path = _row(self.out, method, budget, self.seed)
+        path = cells.row(self.out, method, budget, self.seed)
         files.write_bytes(path, row.model_dump_json(indent=1).encode())
         print(f"{path.stem}: {row.validation:.2f}, baseline {row.baseline_validation:.2f}")
 
     def walk(self, method: Method, budget: float | None) -> tuple[nn.Module, list[store.Record]]:
         """The network that a cell ends with, and its stages; those that are finished are reused."""
-        name = _cell(method.name, budget, self.seed)
-        net = copy.deepcopy(self.start.fresh if method.scratch else self.start.net)
-        study, key = self.study, store.key(name, self.start.place.key)
+        net = copy.deepcopy(self.start.fresh if method.anew else self.start.net)
+        shape = self._shape(method, budget)
+        for plan in shape:
+            prune.remove(net, self.start.example, plan)
         records: list[store.Record] = []
-        if method.scratch:
-            epochs = self.start.recipe.baseline.epochs + study.finetune.epochs
-            whole = self.start.recipe.baseline.model_copy(update={"epochs": epochs})
-            study = study.model_copy(update={"finetune": whole})
-        share = self._matched(method.match) if method.match is not None else budget
-        for number, step in enumerate(_steps(study, method, share)):
-            key = advance.key(step, key)
-            place = store.Place(self.out / "cells" / name / f"{number}-{advance.kind(step)}", key)
+        for step, place in self._stages(method, budget, shape):
             record = advance.advance(
                 place,
                 self.start.task,
@@ -193,57 +138,55 @@ class Runner:
             records.append(record)
         return net, records
 
+    def _stages(
+        self, method: Method, budget: float | None, shape: Sequence[Plan] = ()
+    ) -> list[tuple[Change, store.Place]]:
+        """A cell's steps, each with the place of its stage; `shape` went before the first."""
+        name = cells.name(method.name, budget, self.seed)
+        study, key = self.study, store.key(name, self.start.place.key)
+        if method.anew:
+            epochs = self.start.recipe.baseline.epochs + study.finetune.epochs
+            whole = self.start.recipe.baseline.model_copy(update={"epochs": epochs})
+            study = study.model_copy(update={"finetune": whole})
+        if shape:
+            key = store.key(key, [plan.model_dump() for plan in shape])
+        share = self._matched(method.match) if method.match is not None else budget
+        found = []
+        for number, step in enumerate(cells.steps(study, method, share)):
+            key = advance.key(step, key)
+            folder = self.out / "cells" / name / f"{number}-{advance.kind(step)}"
+            found.append((step, store.Place(folder, key)))
+        return found
+
+    def _shape(self, method: Method, budget: float | None) -> list[Plan]:
+        """What went, stage by stage, in the finished cell of the method that `shape_of` names."""
+        other = self.study.shaping(method)
+        if other is None:
+            return []
+        path = cells.row(self.out, other, budget, self.seed)
+        if not cells.done(self.study, self.out, self.seed, other, budget):
+            raise errors.BadInputError(
+                f"{method.name}: shape_of: {path} is not there, or its method has changed: "
+                f'run the method "{other.name}" first'
+            )
+        plans = []
+        for _, place in self._stages(other, budget):
+            record = place.finished()
+            if record is None:
+                raise errors.BadInputError(
+                    f"{method.name}: shape_of: {place.folder} is not there, or of other data: "
+                    f'remove {path} and run the method "{other.name}" again'
+                )
+            if record.plan is not None:
+                plans.append(record.plan)
+        return plans
+
     def _matched(self, name: str) -> float:
-        path = self.out / "rows" / f"{_cell(name, None, self.seed)}.json"
+        path = self.out / "rows" / f"{cells.name(name, None, self.seed)}.json"
         if not path.exists():
             raise errors.BadInputError(f'{path}: not there: run the method "{name}" first')
         row = Row.model_validate_json(path.read_bytes())
         return row.macs / row.baseline_macs
-
-
-def _steps(study: Study, method: Method, share: float | None) -> list[Change]:
-    """A cell's steps and its further training.
-
-    Raises:
-        BadInputError: a step is none, or they train for longer than the study allows.
-    """
-    budget = None if share is None else {"macs": share}
-    steps = [studies.step(method.name, table, budget) for table in method.steps]
-    schedule = study.finetune
-    left = schedule.epochs - sum(s.epochs for s in steps if isinstance(s, Schedule))
-    if left < 1:
-        raise errors.BadInputError(
-            f"{method.name}: its steps leave no epoch of the study's {schedule.epochs} to fine-tune"
-        )
-    further = {**schedule.model_dump(), "epochs": left, "distil": method.distil}
-    if method.lr is not None:
-        further["lr"] = method.lr
-    return [*steps, Finetune(kind="finetune", **further)]
-
-
-def _cell(method: str, budget: float | None, seed: int) -> str:
-    share = "found" if budget is None else f"{budget:g}"
-    return f"{studies.slug(method).strip('-')}-{share}-seed{seed}"
-
-
-def _key(study: Study, seed: int, method: Method, budget: float | None) -> str:
-    """Of everything that a cell is asked for; its stages' keys hold the data, too."""
-    asked = method.model_dump(exclude_defaults=True, exclude={"by", "seeds", "budgets"})
-    table = study.finetune.model_dump(exclude_defaults=True)
-    return store.key(files.sha256(recipe.find(study.recipe)), table, asked, budget, seed)
-
-
-def _done(study: Study, out: Path, seed: int, method: Method, budget: float | None) -> bool:
-    """Is there a row of this very cell? A changed method, schedule or recipe asks for another."""
-    path = _row(out, method, budget, seed)
-    if not path.exists():
-        return False
-    known = Row.model_validate_json(path.read_bytes()).key
-    return known in (None, _key(study, seed, method, budget))
-
-
-def _row(out: Path, method: Method, budget: float | None, seed: int) -> Path:
-    return out / "rows" / f"{_cell(method.name, budget, seed)}.json"
 
 
 @cli.command()
@@ -281,7 +224,7 @@ def table(study: Path, out: Annotated[Path, typer.Option(help="results of run")]
             key=lambda found: -fmean(row.validation for row in found),
         )
         for found in ranked:
-            cells = [
+            line = [
                 found[0].method,
                 found[0].by,
                 _spread([row.macs / 1e6 for row in found]),
@@ -292,7 +235,7 @@ def table(study: Path, out: Annotated[Path, typer.Option(help="results of run")]
                 _spread([row.test - row.baseline_test for row in found], signed=True),
                 str(len(found)),
             ]
-            print(f"| {' | '.join(cells)} |")
+            print(f"| {' | '.join(line)} |")
 
 
 def _spread(values: list[float], *, signed: bool = False) -> str:

@@ -28,7 +28,7 @@ from compress.task import Task
 from device import errors
 from device.machine import machine
 from device.runtime import Runtime
-from scripts import compare_pruning, rivals, studies
+from scripts import compare_pruning, pruning_cells, rivals, studies
 
 HEAD = "| network | M MACs | float32, kB | faster | int8, kB | faster |\n|---|---|---|---|---|---|"
 ROUNDS, BLOCK, WARM_UP = 15, 20, 20
@@ -88,7 +88,7 @@ def main(
 ) -> None:
     """Export, time in turns, print a Markdown table."""
     rivals.register()
-    chosen = studies.read(study, compare_pruning.Study)
+    chosen = studies.read(study, pruning_cells.Study)
     runner = compare_pruning.Runner(chosen, data, out, chosen.seeds[0])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

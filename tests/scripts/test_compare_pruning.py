@@ -1,13 +1,17 @@
 """A study of pruning methods, whole, on coloured shapes."""
 
+import copy
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
+from compress import prune, store
+from device import files
 from device.errors import BadInputError
 from scripts import compare_pruning as compare
-from scripts import studies
+from scripts import pruning_cells, rivals, studies
 from tests.compress import shapes
 
 STUDY = """
@@ -33,6 +37,12 @@ by = "control"
 scratch = true
 seeds = [0]
 steps = [{{ kind = "prune", criterion = "l1", round_to = 1 }}]
+[[method]]
+name = "tp Taylor's shape"
+by = "control"
+shape_of = "tp Taylor"
+seeds = [0]
+steps = []
 """
 
 
@@ -45,15 +55,15 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     study = root / "study.toml"
     study.write_text(STUDY.format(recipe=recipe))
     out = root / "out"
-    for part in ("0/0", "0/2", "1/2"):
+    for part in ("0/0", "1/2", "0/2"):  # the shape's method is in 1/2
         compare.run(study, root, out, part)
     return study, out
 
 
 def test_parts_do_every_cell_once_from_one_baseline_a_seed(done: tuple[Path, Path]) -> None:
     study, out = done
-    rows = [compare.Row.model_validate_json(p.read_bytes()) for p in (out / "rows").iterdir()]
-    assert len(rows) == 7
+    rows = [pruning_cells.Row.model_validate_json(p.read_bytes()) for p in (out / "rows").iterdir()]
+    assert len(rows) == 8
     assert {row.seed for row in rows if row.method == "from scratch"} == {0}
     for seed in (0, 1):
         assert len({row.baseline_test for row in rows if row.seed == seed}) == 1
@@ -74,7 +84,65 @@ def test_a_method_that_was_changed_is_done_again(done: tuple[Path, Path], tmp_pa
     before = {path.name: path.read_text() for path in rows.iterdir()}
     compare.run(changed, study.parent, tmp_path / "out", "0/1")
     again = {path.name for path in rows.iterdir() if path.read_text() != before[path.name]}
-    assert again == {"tp-taylor-0.5-seed0.json", "tp-taylor-0.5-seed1.json"}
+    taylor = {"tp-taylor-0.5-seed0.json", "tp-taylor-0.5-seed1.json"}
+    assert again == taylor | {"tp-taylor-s-shape-0.5-seed0.json"}
+
+
+def test_a_shape_loses_the_same_channels_before_all_training(
+    done: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, out = done
+    pruned, shape = (
+        pruning_cells.Row.model_validate_json(
+            (out / "rows" / f"{name}-0.5-seed0.json").read_bytes()
+        )
+        for name in ("tp-taylor", "tp-taylor-s-shape")
+    )
+    assert (shape.macs, shape.parameters, shape.cut) == (pruned.macs, pruned.parameters, None)
+    folder = out / "cells" / "tp-taylor-s-shape-0.5-seed0"
+    (trained,) = (store.Record.model_validate_json(p.read_bytes()) for p in folder.rglob("*.json"))
+    assert len(trained.log) == 2  # one of the baseline, one of the further training
+    monkeypatch.setattr("compress.advance.advance", lambda *_, **__: None)
+    chosen = studies.read(study, pruning_cells.Study)
+    runner = compare.Runner(chosen, study.parent, out, 0)
+    untrained, _ = runner.walk(chosen.method[-1], 0.5)
+    record = store.Record.model_validate_json(
+        (out / "cells" / "tp-taylor-0.5-seed0" / "0-prune" / "record.json").read_bytes()
+    )
+    assert record.plan is not None
+    expected = prune.remove(copy.deepcopy(runner.start.fresh), runner.start.example, record.plan)
+    for name, value in expected.state_dict().items():
+        assert torch.equal(untrained.state_dict()[name], value), name
+
+
+def test_a_shape_waits_for_the_method_that_it_is_of(
+    done: tuple[Path, Path], tmp_path: Path
+) -> None:
+    study, out = done
+    shutil.copytree(out, tmp_path / "out")
+    rows = tmp_path / "out" / "rows"
+    (rows / "tp-taylor-s-shape-0.5-seed0.json").unlink()
+    kept = (rows / "tp-taylor-0.5-seed0.json").read_bytes()
+    (rows / "tp-taylor-0.5-seed0.json").unlink()
+    with pytest.raises(BadInputError, match='run the method "tp Taylor" first'):
+        compare.run(study, study.parent, tmp_path / "out", "4/8")
+    (rows / "tp-taylor-0.5-seed0.json").write_bytes(kept)
+    shutil.rmtree(tmp_path / "out" / "cells" / "tp-taylor-0.5-seed0")
+    with pytest.raises(BadInputError, match=r'0-prune is not there.*"tp Taylor" again'):
+        compare.run(study, study.parent, tmp_path / "out", "4/8")
+
+
+def test_the_keys_of_rows_stay_what_they_were(done: tuple[Path, Path]) -> None:
+    study, _ = done
+    chosen = studies.read(study, pruning_cells.Study)
+    asked = {
+        "name": "uniform L1",
+        "steps": ({"kind": "prune", "criterion": "l1", "round_to": 1},),
+    }
+    schedule = {"epochs": 1, "lr": 0.01}
+    recipe = files.sha256(Path(chosen.recipe))
+    expected = store.key(recipe, schedule, asked, 0.5, 1)
+    assert pruning_cells.key(chosen, 1, chosen.method[0], 0.5) == expected
 
 
 def test_the_table_has_a_line_for_every_method(
@@ -88,11 +156,25 @@ def test_the_table_has_a_line_for_every_method(
     assert next(line for line in lines if line.startswith("| from scratch ")).count("±") == 0
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        path
+        for path in sorted((Path(__file__).parents[2] / "benchmarks" / "studies").glob("*.toml"))
+        if "compare_pruning.py says" in path.read_text()
+    ],
+    ids=lambda path: path.stem,
+)
+def test_the_steps_of_every_study_here_are_valid(path: Path) -> None:
+    rivals.register()
+    pruning_cells.check(studies.read(path, pruning_cells.Study))
+
+
 def test_says_what_is_wrong_with_a_study(tmp_path: Path) -> None:
     broken = tmp_path / "broken.toml"
     broken.write_text('recipe = "shapes"\n')
     with pytest.raises(BadInputError, match="seeds"):
-        studies.read(broken, compare.Study)
+        studies.read(broken, pruning_cells.Study)
 
 
 FOUND = """
@@ -129,7 +211,7 @@ def test_a_control_removes_as_much_as_the_method_that_it_matches(
     rows = {
         row.method: row
         for path in (tmp_path / "out" / "rows").glob("*.json")
-        for row in [compare.Row.model_validate_json(path.read_bytes())]
+        for row in [pruning_cells.Row.model_validate_json(path.read_bytes())]
     }
     searched, matched = rows["searched"], rows["as much"]
     assert searched.budget is matched.budget is None
@@ -149,6 +231,19 @@ def test_a_control_removes_as_much_as_the_method_that_it_matches(
             '"prune", criterion = "l1", round_to = 1',
             '"finetune", lr = 0.1, epochs = 1',
             "leave no epoch",
+        ),
+        ('"tp Taylor"\nseeds', '"tp Tailor"\nseeds', '"tp Tailor" is no method that prunes'),
+        ('"tp Taylor"\nseeds', '"from scratch"\nseeds', '"from scratch" is no method that prunes'),
+        ("steps = []", 'steps = [{ kind = "slim" }]', "no steps, scratch or match beside it"),
+        (
+            'by = "torch-pruning"',
+            'by = "torch-pruning"\nbudgets = [0.25]',
+            "the study has no cell tp-taylor-0.5-seed0",
+        ),
+        (
+            '[{ kind = "prune", criterion = "tp-taylor", round_to = 1 }]',
+            '[{ kind = "lowrank", form = "channel", energy = 0.9 }]',
+            "lowrank changes more than channels",
         ),
     ],
 )

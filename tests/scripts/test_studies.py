@@ -7,7 +7,7 @@ import pytest
 
 from device.errors import BadInputError
 from device.manifest import Frozen
-from scripts import compare_pruning, rnn_bench, studies
+from scripts import pruning_cells, rnn_bench, studies
 
 
 def test_parts_share_out_every_cell_once() -> None:
@@ -46,7 +46,7 @@ def test_says_what_is_wrong_with_a_step(table: dict[str, str], message: str) -> 
         ({"method": [{"name": "L1 (a)"}, {"name": "l1, a"}]}, 'method: .*"l1, a" has the letters'),
     ],
 )
-@pytest.mark.parametrize("kind", [rnn_bench.Study, compare_pruning.Study])
+@pytest.mark.parametrize("kind", [rnn_bench.Study, pruning_cells.Study])
 def test_a_study_that_makes_no_sense_is_one_line(
     kind: type[Frozen], change: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
@@ -59,7 +59,7 @@ def test_a_study_that_makes_no_sense_is_one_line(
     }
     for method in table["method"]:
         method["steps"] = []
-    if kind is compare_pruning.Study:
+    if kind is pruning_cells.Study:
         table["finetune"] = {"epochs": 1, "lr": 0.1}
         for method in table["method"]:
             method["by"] = "control"

@@ -1,0 +1,181 @@
+"""What a study of pruning methods (scripts/compare_pruning.py) asks for, and its single cells."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from compress import advance, recipe, store
+from compress.stages import STAGES
+from compress.stages.base import cut, same
+from compress.steps import Change, Finetune, Schedule
+from device import errors, files
+from device.manifest import Frozen
+from scripts import studies
+
+
+class Method(Frozen):
+    """One line of the table: steps before the further training, without their budget."""
+
+    name: str
+    by: Literal["control", "torch-pruning", "fieldwren"]
+    steps: tuple[dict[str, Any], ...]
+    scratch: bool = Field(False, description="the pruned shape anew, trained for all epochs")
+    distil: bool = Field(False, description="further training with the baseline as teacher")
+    lr: float | None = Field(None, gt=0, description="of the further training, if not the study's")
+    seeds: tuple[int, ...] | None = None
+    budgets: tuple[studies.Share, ...] | None = None
+    match: str | None = Field(None, description="method whose share, of the same seed, is kept")
+    shape_of: str | None = Field(
+        None, description="method whose channels go before anything is trained, for all epochs"
+    )
+
+    @property
+    def anew(self) -> bool:
+        """Trained from the network as it was built."""
+        return self.scratch or self.shape_of is not None
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> Self:
+        if self.shape_of is not None and (self.steps or self.scratch or self.match is not None):
+            raise ValueError("shape_of says what goes: no steps, scratch or match beside it")
+        return self
+
+
+class Study(Frozen):
+    """The file."""
+
+    recipe: str
+    seeds: tuple[int, ...] = Field(min_length=1)
+    budgets: tuple[studies.Share, ...] = Field(
+        (), description="shares of multiply-accumulates kept; none: the steps choose"
+    )
+    finetune: Schedule
+    method: tuple[Method, ...]
+
+    _distinct = field_validator("method")(studies.distinct)
+
+    @model_validator(mode="after")
+    def _shapes(self) -> Self:
+        named = {method.name: method for method in self.method}
+        for method in self.method:
+            if method.shape_of is None:
+                continue
+            other = named.get(method.shape_of)
+            if other is None or not other.steps or other.scratch:
+                raise ValueError(
+                    f'{method.name}: shape_of: "{method.shape_of}" is no method that prunes a '
+                    "trained network"
+                )
+        return self
+
+    def cells(self) -> list[tuple[int, Method, float | None]]:
+        """Seed, method and budget of each."""
+        return [
+            (seed, method, budget)
+            for seed in self.seeds
+            for method in self.method
+            for budget in method.budgets or self.budgets or (None,)
+            if seed in (method.seeds or self.seeds)
+        ]
+
+    def shaping(self, method: Method) -> Method | None:
+        """The method that `shape_of` names."""
+        return next((other for other in self.method if other.name == method.shape_of), None)
+
+
+class Row(Frozen):
+    """What came out of one cell."""
+
+    method: str
+    by: str
+    budget: float | None
+    seed: int
+    macs: int
+    parameters: int
+    baseline_macs: int
+    cut: float | None = Field(description="validation score before the further training")
+    validation: float
+    baseline_validation: float
+    test: float
+    baseline_test: float
+    seconds: float
+    key: str | None = Field(None, description="of what the cell was asked for; None: not known")
+
+
+def check(study: Study) -> None:
+    """Whatever can be known of the cells before anything is trained.
+
+    Raises:
+        BadInputError: a step is none, they train for longer than the study allows, or a method
+            whose shape is wanted has no such cell or changes more than channels.
+    """
+    cells = study.cells()
+    for seed, method, budget in cells:
+        _any(study, method, budget)
+        other = study.shaping(method)
+        if other is None:
+            continue
+        if (seed, other, budget) not in cells:
+            raise errors.BadInputError(
+                f"{method.name}: shape_of: the study has no cell {name(other.name, budget, seed)}"
+            )
+        for kind in map(advance.kind, _any(study, other, budget)):
+            if STAGES[kind].rebuild not in (cut, same):
+                raise errors.BadInputError(
+                    f"{method.name}: shape_of: {kind} changes more than channels"
+                )
+
+
+def _any(study: Study, method: Method, budget: float | None) -> list[Change]:
+    """The steps; the share of one that is to match another is not known yet."""
+    return steps(study, method, 0.5 if method.match is not None else budget)
+
+
+def steps(study: Study, method: Method, share: float | None) -> list[Change]:
+    """A cell's steps and its further training.
+
+    Raises:
+        BadInputError: a step is none, or they train for longer than the study allows.
+    """
+    budget = None if share is None else {"macs": share}
+    found = [studies.step(method.name, table, budget) for table in method.steps]
+    schedule = study.finetune
+    left = schedule.epochs - sum(s.epochs for s in found if isinstance(s, Schedule))
+    if left < 1:
+        raise errors.BadInputError(
+            f"{method.name}: its steps leave no epoch of the study's {schedule.epochs} to fine-tune"
+        )
+    further = {**schedule.model_dump(), "epochs": left, "distil": method.distil}
+    if method.lr is not None:
+        further["lr"] = method.lr
+    return [*found, Finetune(kind="finetune", **further)]
+
+
+def name(method: str, budget: float | None, seed: int) -> str:
+    """A cell's, in paths."""
+    share = "found" if budget is None else f"{budget:g}"
+    return f"{studies.slug(method).strip('-')}-{share}-seed{seed}"
+
+
+def key(study: Study, seed: int, method: Method, budget: float | None) -> str:
+    """Of everything that a cell is asked for; its stages' keys hold the data, too."""
+    asked = method.model_dump(exclude_defaults=True, exclude={"by", "seeds", "budgets"})
+    table = study.finetune.model_dump(exclude_defaults=True)
+    other = study.shaping(method)
+    shape = () if other is None else (key(study, seed, other, budget),)
+    return store.key(files.sha256(recipe.find(study.recipe)), table, asked, budget, seed, *shape)
+
+
+def row(out: Path, method: Method, budget: float | None, seed: int) -> Path:
+    """Where a cell's scores are."""
+    return out / "rows" / f"{name(method.name, budget, seed)}.json"
+
+
+def done(study: Study, out: Path, seed: int, method: Method, budget: float | None) -> bool:
+    """Is there a row of this very cell? A changed method, schedule or recipe asks for another."""
+    path = row(out, method, budget, seed)
+    if not path.exists():
+        return False
+    known = Row.model_validate_json(path.read_bytes()).key
+    return known in (None, key(study, seed, method, budget))
