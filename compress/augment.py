@@ -1,4 +1,8 @@
-"""Random views of a photo for training: crop, mirror, colour, and the blur of a small region."""
+"""Random views of a photo for training: crop, mirror, colour, the blur of a small region, cutout.
+
+T. DeVries, G. Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout",
+arXiv:1708.04552: a grey square whose centre lies in the view; its edges may not.
+"""
 
 import math
 
@@ -36,14 +40,13 @@ class Augment(Frozen):
         description="probability of a view that was only `coarse_side` pixels wide",
     )
     coarse_side: CountRange = (24, 96)
+    cutout: int = Field(0, ge=0, description="side of a grey square at a random place, pixels")
 
 
 class Shift(Frozen):
     """For images that are small already: shifted over a grey border, and mirrored.
 
-    K. He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2; the
-    square is T. DeVries, G. Taylor, "Improved Regularization of Convolutional Neural Networks
-    with Cutout", arXiv:1708.04552: its centre lies in the image, its edges may not.
+    K. He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2.
     """
 
     pad: int = Field(gt=0, description="largest shift, pixels of the view")
@@ -56,7 +59,13 @@ def view(
 ) -> Image:
     """A random square view [side, side, 3] of a photo."""
     if isinstance(options, Shift):
-        return _shifted(resize(image, side, side), options, generator)
+        result = _shifted(resize(image, side, side), options, generator)
+    else:
+        result = _cropped(image, side, options, generator)
+    return _cut(result, options.cutout, generator) if options.cutout else result
+
+
+def _cropped(image: Image, side: int, options: Augment, generator: np.random.Generator) -> Image:
     height, width = image.shape[:2]
     area = generator.uniform(*options.area) * height * width
     stretch = math.exp(generator.uniform(-1, 1) * math.log(options.aspect or 1))
@@ -83,13 +92,17 @@ def _shifted(image: Image, options: Shift, generator: np.random.Generator) -> Im
     result = wide[top : top + side, left : left + side]
     if generator.random() < options.mirror:
         result = cv2.flip(result, 1)
-    moved: Image = np.array(result, np.uint8)
-    if options.cutout:
-        start = generator.integers(0, side, 2) - options.cutout // 2
-        top, left = np.maximum(start, 0)
-        bottom, right = start + options.cutout
-        moved[top:bottom, left:right] = GREY
-    return moved
+    return np.array(result, np.uint8)
+
+
+def _cut(image: Image, width: int, generator: np.random.Generator) -> Image:
+    """A copy with a grey square of that width."""
+    result = image.copy()
+    start = generator.integers(0, len(image), 2) - width // 2
+    top, left = np.maximum(start, 0)
+    bottom, right = start + width
+    result[top:bottom, left:right] = GREY
+    return result
 
 
 def _colour(image: Image, amount: float, generator: np.random.Generator) -> Image:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from compress import cifar, images, recipe
-from compress.augment import Shift, view
+from compress.augment import Augment, Shift, view
 from compress.tasks import birds
 from device.errors import BadInputError
 
@@ -92,7 +92,8 @@ def test_an_unreadable_image_is_named(folder: Path) -> None:
         images.read([folder / "cifar10_test_*.npz"], NAMES, 64)
 
 
-def test_cutout_greys_a_square_that_may_reach_over_the_edge() -> None:
+@pytest.mark.parametrize("options", [Shift(pad=1, mirror=0), Augment(mirror=0, colour=0.1)])
+def test_cutout_greys_a_square_that_may_reach_over_the_edge(options: Augment | Shift) -> None:
     image = np.full((16, 16, 3), 200, np.uint8)
     sizes = set()
     for seed in range(30):
@@ -100,7 +101,7 @@ def test_cutout_greys_a_square_that_may_reach_over_the_edge() -> None:
             view(
                 image,
                 16,
-                Shift(pad=1, mirror=0, cutout=side),
+                options.model_copy(update={"cutout": side}),
                 np.random.default_rng(seed),
             )
             for side in (0, 6)
@@ -111,6 +112,7 @@ def test_cutout_greys_a_square_that_may_reach_over_the_edge() -> None:
         sizes.add(len(rows))
     assert max(sizes) == 36
     assert min(sizes) < 36
+    assert (image == 200).all()  # the photo itself stays whole
 
 
 def test_a_shift_moves_the_image_over_a_grey_border() -> None:
