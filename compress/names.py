@@ -1,4 +1,4 @@
-"""Layers that a step's table names: by patterns, as of files."""
+"""Layers by name: those that a step's table means, by patterns, as of files; all names of one."""
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
@@ -32,3 +32,11 @@ def layers(net: nn.Module) -> list[str]:
         for name, module in net.named_modules()
         if any(True for _ in module.parameters(recurse=False)) and not any(module.children())
     ]
+
+
+def replace(net: nn.Module, name: str, other: nn.Module) -> None:
+    """Put another module in the place of one, in place, under every name that it has."""
+    module = net.get_submodule(name)
+    every = [own for own, found in net.named_modules(remove_duplicate=False) if found is module]
+    for own in every:
+        net.set_submodule(own, other)

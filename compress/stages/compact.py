@@ -13,7 +13,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from compress import capture, compact, count
+from compress import capture, compact, count, names
 from compress.compact import transfer
 from compress.figures import Figure, Series
 from compress.stages.base import Context, Outcome
@@ -82,7 +82,7 @@ def run(context: Context, net: nn.Module, step: Compact) -> Outcome:
     for reason in reasons:
         print(f"compact: stays: {reason}")
     for name, block in made.items():
-        net.set_submodule(name, block)
+        names.replace(net, name, block)
     return Outcome(
         structure=STRUCTURE.dump_python(tuple(found), mode="json"), figures=(_figure(found),)
     )
@@ -92,7 +92,7 @@ def rebuild(net: nn.Module, example: Tensor, record: Record) -> None:
     """The blocks again, without what they learnt."""
     for one in STRUCTURE.validate_python(record.structure):
         conv = cast(nn.Conv2d, net.get_submodule(one.layer))
-        net.set_submodule(one.layer, _built(one.block, conv, one.size, 0))
+        names.replace(net, one.layer, _built(one.block, conv, one.size, 0))
 
 
 def _built(name: str, conv: nn.Conv2d, size: float, seed: int) -> nn.Module:
@@ -102,13 +102,12 @@ def _built(name: str, conv: nn.Conv2d, size: float, seed: int) -> nn.Module:
 
 
 def _named(net: nn.Module, patterns: tuple[str, ...]) -> list[str]:
-    return [
-        name
-        for name, layer in net.named_modules()
-        if type(layer) is nn.Conv2d
-        and layer.groups == 1
-        and any(fnmatchcase(name, pattern) for pattern in patterns)
-    ]
+    found: dict[nn.Module, str] = {}  # once, whichever of its names a pattern meets
+    for name, layer in net.named_modules(remove_duplicate=False):
+        plain = type(layer) is nn.Conv2d and layer.groups == 1
+        if plain and any(fnmatchcase(name, pattern) for pattern in patterns):
+            found.setdefault(layer, name)
+    return list(found.values())
 
 
 def _inputs(context: Context, net: nn.Module, name: str) -> Tensor:

@@ -52,7 +52,7 @@ def run(context: Context, net: nn.Module, step: LowRank) -> Outcome:
         made = base.factorised(form, conv, ranks)
         macs = base.cost(conv, x.shape)[0], base.cost(made, x.shape)[0]
         error = base.error(conv, made)
-        net.set_submodule(name, made)
+        names.replace(net, name, made)
         found.append(Factorised(layer=name, form=step.form, ranks=ranks, error=error, macs=macs))
         print(
             f"lowrank: {name}: {step.form} {'×'.join(map(str, ranks))}, "
@@ -73,7 +73,7 @@ def rebuild(net: nn.Module, example: Tensor, record: Record) -> None:
     """The small convolutions again, without their weights."""
     for one in STRUCTURE.validate_python(record.structure):
         made = base.hollow(lowrank.FORMS[one.form], _conv(net, one.layer), one.ranks)
-        net.set_submodule(one.layer, made)
+        names.replace(net, one.layer, made)
 
 
 def candidates(net: nn.Module, keep: Iterable[str]) -> list[str]:

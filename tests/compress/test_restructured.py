@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from torch import Tensor, nn
 
 from compress import advance, count, export, pipeline, recipe, store
 from compress.lowrank import FORMS, base, choose, latency
+from compress.stages import STAGES, Context
 from compress.stages import lowrank as lowrank_stage
-from compress.steps import LowRank
+from compress.steps import LowRank, Step
 from compress.tasks import birds
 from device.errors import FieldwrenError
 from device.runtime import Runtime
@@ -211,6 +212,54 @@ def _alone(kind: str, table: str, tmp_path: Path) -> store.Record:
 def test_what_cannot_be_done_is_said(kind: str, table: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(FieldwrenError, match=message):
         _alone(kind, f'[[steps]]\nkind = "{kind}"\n{table}\n', tmp_path)
+
+
+class _Twice(nn.Module):
+    """One convolution under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = self.second = nn.Conv2d(16, 16, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.second(self.first(x)).flatten(1)
+        return y
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"kind": "lowrank", "form": "channel", "rank": "macs", "share": 0.6},
+        {"kind": "compact", "block": "ghost", "layers": ["second"], "steps": 2},
+    ],
+)
+def test_a_layer_with_two_names_is_replaced_under_both(
+    table: dict[str, Any], tmp_path: Path
+) -> None:
+    class Task:
+        def batches(self, epoch: int, seed: int) -> list[tuple[Tensor]]:
+            return [(torch.rand(8, 16, 6, 6),)]
+
+        def loss(self, net: nn.Module, batch: tuple[Tensor], teacher: object) -> Tensor:
+            return net(batch[0]).mean()
+
+        def deploy(self, net: nn.Module) -> None:
+            pass
+
+    step: Any = TypeAdapter(Step).validate_python(table)
+    net, again = _Twice(), _Twice()
+    before = count.parameters(net)
+    context = Context(Task(), 0, torch.rand(1, 16, 6, 6), None, tmp_path)  # type: ignore[arg-type]
+    outcome = STAGES[step.kind].run(context, net, step)
+    assert isinstance(outcome.structure, list) and len(outcome.structure) == 1
+    assert net.first is net.second and not isinstance(net.first, nn.Conv2d)
+    assert count.parameters(net) < before
+    record = store.Record.model_construct(structure=outcome.structure)
+    STAGES[step.kind].rebuild(again, context.example, record)
+    again.load_state_dict(net.state_dict())
+    assert again.first is again.second
+    with torch.no_grad():
+        torch.testing.assert_close(again.eval()(context.example), net.eval()(context.example))
 
 
 def test_one_dimensional_networks_are_factorised() -> None:
