@@ -10,6 +10,8 @@ from compress.rnn.adopt import adopt
 from models import fullsubnet_parts as parts
 from models.fullsubnet import FullSubNet
 from models.masks import MaskNet, stream_whole
+from models.projections import Matrix
+from models.recurrent import Recurrent
 from models.tcn_hybrid import TCNHybrid
 
 BANDS, FRAMES = 19, 45
@@ -123,6 +125,21 @@ def test_layers_that_compression_replaced_are_streamed_too() -> None:
     adopt(net)
     assert (net(sound()) - before).abs().max() <= 1e-5
     assert (stream_whole(net.stream(), sound(), 2) - before).abs().max() <= 1e-5
+
+
+@torch.no_grad()
+def test_matrices_stored_whole_are_one_product_and_others_two() -> None:
+    """A product, a sum and, in int8, two measured ranges less for each layer and frame."""
+    net = small()
+    kinds = [type(cell) for part in (net.full, net.sub) for cell in part.stream("").cells]  # type: ignore[union-attr]
+    assert kinds == 4 * [parts.Cell]
+    adopt(net)
+    first, *_ = (layer for layer in net.modules() if isinstance(layer, Recurrent))
+    columns = torch.arange(0, BANDS, 2)
+    first.x.store([Matrix(BANDS, [first.x.dense()[:, columns]], columns)])
+    kinds = [type(cell) for part in (net.full, net.sub) for cell in part.stream("").cells]  # type: ignore[union-attr]
+    assert kinds == [Recurrent, *3 * [parts.Cell]]
+    assert (stream_whole(net.stream(), sound(), 2) - net(sound())).abs().max() <= 1e-5
 
 
 def test_states_are_named_once_and_start_as_silence() -> None:
