@@ -11,7 +11,7 @@ where the first operator is there once for all gathers, and behind several a CON
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
@@ -21,11 +21,13 @@ import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
+from torch import nn
 
 from compress import export, quantization
-from compress.rnn.forms import Shape
+from compress.rnn.forms import Shape, shape_of
 from compress.steps import Quantize
 from device.runtime import Runtime
+from models.projections import Projection
 
 RUNS, ROUNDS = 50, 9  # the least mean of a round: other work on the machine only ever adds
 Array = NDArray[Any]
@@ -35,6 +37,19 @@ Scheme = Literal["fp32", "dynamic-int8", "static-int8"]
 def by_time(shapes: Sequence[Shape], vectors: int = 1, scheme: Scheme = "fp32") -> float:
     """Microseconds of one invocation with so many vectors; measured once for the same shapes."""
     return _measured(tuple(shapes), vectors, scheme)
+
+
+def milliseconds(net: nn.Module, names: Iterable[str], vectors: int, scheme: Scheme) -> float:
+    """Of matrices of a network, one after the other; linear layers have one, too."""
+    sides = [net.get_submodule(name) for name in names]
+    shapes = [
+        [Shape(side.out_features, side.in_features, None, None)]
+        if isinstance(side, nn.Linear)
+        else [shape_of(part) for part in side.parts]
+        for side in sides
+        if isinstance(side, nn.Linear | Projection)
+    ]
+    return sum(by_time(own, vectors, scheme) for own in shapes) / 1e3
 
 
 @lru_cache(maxsize=4096)

@@ -3,7 +3,7 @@
 A reader is a matrix all of whose input vectors are output vectors of the layer, value by value:
 in evaluation mode dropout is away, and reshapes, transposes and slices over time keep vectors.
 A reader that sees anything else (a sum, a concatenation) is not found; the proof of masked against
-removed networks (compress/rnn/proof.py) then refuses the plan.
+removed networks (compress/rnn/proof.py) then refuses the plan, or units that looked dead stay.
 """
 
 from collections.abc import Callable
@@ -80,7 +80,7 @@ def _rows(value: Tensor) -> list[bytes]:
 
 
 def dead(net: nn.Module, wires: dict[str, list[str]]) -> dict[str, Tensor]:
-    """Units that nothing reads any more, by layer: neither its own gates nor those behind it."""
+    """Units that no known reader reads any more, by layer: neither own gates nor those behind."""
     modules, found = dict(net.named_modules()), {}
     for name, behind in wires.items():
         layer = modules[name]

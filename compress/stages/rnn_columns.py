@@ -10,6 +10,7 @@ from compress.rnn.adopt import adopt
 from compress.stages.base import Context, Outcome
 from compress.steps.rnn_columns import RnnColumns
 from compress.store import Record
+from device.errors import FieldwrenError
 from models.projections import Projection
 
 
@@ -49,6 +50,22 @@ def gathered(
         columns.keep_columns(side, own)
     found = wires.readers(net, context.example)
     # a unit without a reader may have been the only reader of another one
-    while gone := wires.dead(net, found):
+    while gone := unread(net, found, context.example):
         units.remove(net, found, gone)
     return proof.agreement(masked, net, context.example)
+
+
+def unread(net: nn.Module, found: dict[str, list[str]], example: Tensor) -> dict[str, Tensor]:
+    """Units that the network computes the same without, by layer.
+
+    What adds two layers' outputs, or joins them, is no reader that is found: dead units of a layer
+    that it reads make a difference, or leave shapes that do not fit, and stay.
+    """
+    gone = {}
+    for name, own in wires.dead(net, found).items():
+        try:
+            proof.agreement(net, units.remove(copy.deepcopy(net), found, {name: own}), example)
+        except (FieldwrenError, RuntimeError, IndexError):
+            continue
+        gone[name] = own
+    return gone

@@ -1,11 +1,13 @@
 """Remove units of LSTM and GRU layers for good, with everything that reads them."""
 
 import copy
+from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
 
 from compress import count, names
-from compress.rnn import proof, structure, units, wires
+from compress.rnn import proof, structure, timing, units, wires
 from compress.rnn.adopt import adopt
 from compress.stages.base import Context, Outcome
 from compress.stages.rnn_columns import rebuild
@@ -50,7 +52,7 @@ def chosen(
     free: dict[str, Tensor],
     step: RnnUnits,
 ) -> dict[str, Tensor]:
-    """The units that go, by layer; for a size, those of the least ratio that meets it."""
+    """The units that go, by layer; for a size or a time, those of the least ratio that meets it."""
 
     def at(ratio: float) -> dict[str, Tensor]:
         return {name: units.lowest(own, ratio, step.round_to) for name, own in free.items()}
@@ -63,19 +65,28 @@ def chosen(
                 "units in every layer: take a smaller round_to"
             )
         return removed
-    assert step.parameters is not None and context.teacher is not None
-    target = step.parameters * count.parameters(context.teacher)
+    size: Callable[[nn.Module], float]
+    if step.parameters is not None:
+        assert context.teacher is not None
+        size, target = count.parameters, step.parameters * count.parameters(context.teacher)
+        wanted = f"the network to {step.parameters:.0%} of its parameters"
+    else:
+        assert step.milliseconds is not None
+        sides = {f"{name}.{side}" for name in free for side in "xh"}
+        sides |= {reader for name in free for reader in found[name]}
+        size = partial(timing.milliseconds, names=sides, vectors=step.vectors, scheme=step.scheme)
+        target, wanted = step.milliseconds, f"their matrices to {step.milliseconds:g} ms"
     low, high, best = 0.0, 1.0, None
     for _ in range(BISECTIONS):
         ratio = (low + high) / 2
         removed = at(ratio)
-        if count.parameters(units.remove(copy.deepcopy(net), found, removed)) > target:
+        if size(units.remove(copy.deepcopy(net), found, removed)) > target:
             low = ratio
         else:
             high, best = ratio, removed
     if best is None:
         raise FieldwrenError(
-            f"removing units cannot bring the network to {step.parameters:.0%} of its parameters: "
-            f"units of {', '.join(free)} are all that is free to go"
+            f"removing units cannot bring {wanted}: units of {', '.join(free)} are all that is "
+            "free to go"
         )
     return best

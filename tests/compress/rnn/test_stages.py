@@ -2,16 +2,23 @@
 
 import copy
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor, nn
 
 from compress import count, store
 from compress.advance import advance
+from compress.rnn import timing, wires
 from compress.rnn.adopt import recurrent
+from compress.rnn.forms import Shape, by_count
 from compress.rnn.influence import influence
-from compress.steps import Schedule, Step
+from compress.stages import rnn_columns
+from compress.stages.base import Context
+from compress.steps import RnnColumns, Schedule, Step
+from compress.task import Task
 from compress.tasks.language import Language
 from device.errors import FieldwrenError
 from models.lstm_lm import LanguageModel
@@ -100,6 +107,65 @@ def test_units_that_cannot_go_are_told(
         _run(trained, tmp_path, {"kind": "rnn-units", "criterion": "l1", **changes})
 
 
+def test_units_go_until_a_measured_time_is_met(
+    trained: tuple[Language, LanguageModel], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A microsecond for each value of a matrix, so that the answer is known."""
+    asked: set[tuple[int, str]] = set()
+
+    def by_time(shapes: list[Shape], vectors: int, scheme: str) -> float:
+        asked.add((vectors, scheme))
+        return by_count(shapes)
+
+    monkeypatch.setattr(timing, "by_time", by_time)
+    _, baseline = trained
+    sides = {"layers.0.x", "layers.0.h", "layers.1.x"}  # what reads the layer is a part of it
+
+    def spent(net: LanguageModel) -> float:
+        return sum(net.get_submodule(name).dense().numel() for name in sides) / 1e3  # type: ignore[operator]
+
+    table = {"kind": "rnn-units", "criterion": "l1", "round_to": 1, "keep": ["layers.1"]}
+    told = {"vectors": 3, "scheme": "dynamic-int8"}
+    target = 0.6 * spent(baseline)
+    _, net = _run(trained, tmp_path / "met", {**table, **told, "milliseconds": target})
+    assert asked == {(3, "dynamic-int8")}
+    assert spent(net) <= target
+    left = recurrent(net)["layers.0"].units
+    _, larger = _run(trained, tmp_path / "one", {**table, "ratio": 1 - (left + 1) / 16})
+    assert recurrent(larger)["layers.0"].units == left + 1 and spent(larger) > target
+    with pytest.raises(FieldwrenError, match=r"their matrices to 1e-06 ms: units of layers\.0 are"):
+        _run(trained, tmp_path / "missed", {**table, "milliseconds": 1e-6})
+
+
+class Skip(nn.Module):
+    """Two layers whose outputs are read together."""
+
+    def __init__(self, add: bool) -> None:
+        super().__init__()
+        self.add, self.first, self.second = add, nn.LSTM(6, 12), nn.GRU(12, 12)
+        self.out = nn.Linear(12 if add else 24, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, _ = self.first(x)
+        other, _ = self.second(one)
+        answer: Tensor = self.out(one + other if self.add else torch.cat((one, other), -1))
+        return answer
+
+
+@pytest.mark.parametrize("add", [True, False])
+def test_units_that_a_skip_reads_stay(add: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net, example = Skip(add).eval(), torch.randn(7, 2, 6)
+    step = RnnColumns(kind="rnn-columns", criterion="l1", ratio=0.9)
+    context = Context(cast(Task, None), 0, example, copy.deepcopy(net), tmp_path / "checkpoint")
+    outcome = rnn_columns.run(context, net, step)
+    assert outcome.mask_error is not None and outcome.mask_error <= 1e-5
+    layers = recurrent(net)
+    assert [layer.units for layer in layers.values()] == [12, 12]
+    dead = wires.dead(net, wires.readers(net, example))  # and no reader that is found needs them
+    assert "first.layers.0" in dead
+
+
 def test_steps_go_together_and_what_is_gone_stays_gone(
     trained: tuple[Language, LanguageModel], tmp_path: Path
 ) -> None:
@@ -113,6 +179,12 @@ def test_steps_go_together_and_what_is_gone_stays_gone(
     assert records[2].validation["ppl"] < records[1].validation["ppl"]
     read = [part.columns for part in recurrent(net)["layers.0"].h.parts]
     assert all(columns is None or len(columns) <= 11 for columns in read)  # of 16, .3 gone
+
+
+def test_units_have_one_target() -> None:
+    for targets in ({}, {"ratio": 0.5, "milliseconds": 1.0}):
+        with pytest.raises(ValidationError, match="one of ratio, parameters and milliseconds"):
+            TypeAdapter(Step).validate_python({"kind": "rnn-units", "criterion": "l1", **targets})
 
 
 def test_influence_is_the_gradient_of_a_mask_of_ones(
