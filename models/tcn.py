@@ -13,7 +13,8 @@ that of the sums at t + lookahead.
 Two forms share the weights: `TCN` takes whole sequences [batch, input, time] and is what trains
 and what is pruned; `Stream` takes one frame and each block's z at t-2d and t-d, and returns the
 new z: the host keeps the rings. Normalisation is BatchNorm, so it folds into the weights and no
-statistic is taken over time when the network runs.
+statistic is taken over time when the network runs. A 1×1 convolution may have become a chain of
+smaller ones (low rank): both forms take it for the one that it stands for.
 
 `python models/tcn.py` proves it for the shipped width and for 6.16 M parameters, the size of the
 TCN whose compression the source documents report (its widths are not stated; these are ours).
@@ -93,7 +94,7 @@ class TCN(MaskNet):
     @property
     def answer(self) -> nn.Module:
         """The last convolution."""
-        return self.leave
+        return _convs(self.leave)[-1]
 
     def stream(self) -> "Stream":
         """One frame at a time."""
@@ -128,9 +129,9 @@ class Stream(StreamNet):
         self.mask = net.mask
         self.enter = _folded(net.enter, net.enter_norm)
         self.expand = nn.ModuleList(_folded(b.expand, b.expand_norm) for b in blocks)
-        self.squeeze = nn.ModuleList(_linear(b.squeeze.weight, b.squeeze.bias) for b in blocks)
-        self.leave = _linear(net.leave.weight, net.leave.bias)
-        self.widths = [b.expand.out_channels for b in blocks]
+        self.squeeze = nn.ModuleList(_folded(b.squeeze) for b in blocks)
+        self.leave = _folded(net.leave)
+        self.widths = [b.expand_norm.num_features for b in blocks]
         self.dilations = [b.dilation for b in blocks]
         past, now = [], []
         for b in blocks:
@@ -182,16 +183,29 @@ def _affine(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
     return scale, norm.bias - norm.running_mean * scale
 
 
-def _folded(conv: nn.Conv1d, norm: nn.BatchNorm1d) -> nn.Linear:
-    scale, shift = _affine(norm)
-    return _linear(conv.weight * scale[:, None, None], shift)
+def _convs(layer: nn.Module) -> list[nn.Conv1d]:
+    """A convolution, or those of a chain."""
+    return [module for module in layer.modules() if isinstance(module, nn.Conv1d)]
+
+
+def _folded(layer: nn.Module, norm: nn.BatchNorm1d | None = None) -> nn.Module:
+    """A 1×1 convolution, or a chain of them, with the norm behind it, for one frame."""
+    *before, last = _convs(layer)
+    weight, bias = last.weight, last.bias
+    if norm is not None:
+        scale, bias = _affine(norm)
+        weight = weight * scale[:, None, None]
+    linear = _linear(weight, bias)
+    if not before:
+        return linear
+    return nn.Sequential(*(_linear(conv.weight, None) for conv in before), linear)
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    assert bias is not None
-    linear = nn.Linear(weight.shape[1], weight.shape[0])
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
     linear.weight = nn.Parameter(weight[:, :, 0].detach().clone())
-    linear.bias = nn.Parameter(bias.detach().clone())
+    if bias is not None:
+        linear.bias = nn.Parameter(bias.detach().clone())
     return linear
 
 

@@ -87,7 +87,7 @@ def test_the_chain_runs_resumes_and_deploys(tmp_path: Path) -> None:
     example = task.example()
     assert count.macs(net, example) == records["finetune"].macs
     runtime = Runtime(tmp_path / "out/shapes/model.tflite")
-    logits = runtime({"args_0": example.permute(0, 2, 3, 1).contiguous().numpy()})["output_0"]
+    logits = runtime({"image": example.permute(0, 2, 3, 1).contiguous().numpy()})["logits"]
     assert np.isfinite(logits).all()
 
 

@@ -7,6 +7,8 @@ import torch_pruning
 from torch import Tensor, nn
 
 from compress import count
+from compress.lowrank import FORMS, base
+from compress.stages import lowrank
 from device.rings import Rings
 from models.masks import stream_whole
 from models.tcn import COMPLEX_LIMIT, LARGE, TCN, Stream
@@ -96,6 +98,22 @@ def test_masks_are_bounded_and_start_transparent() -> None:
     real, imaginary = fresh(sound()).chunk(2, 1)
     assert (real - 1).abs().max() < 0.5
     assert imaginary.abs().max() < 0.5
+
+
+@torch.no_grad()
+def test_factorised_network_streams_like_it_runs_offline() -> None:
+    """Low rank puts chains in the place of 1×1 convolutions; norms fold into their last ones."""
+    net, x = network(), sound()
+    before = net(x)
+    for name in lowrank.candidates(net, ()):
+        conv = net.get_submodule(name)
+        assert isinstance(conv, nn.Conv1d)
+        net.set_submodule(name, base.factorised(FORMS["channel"], conv, (6,)))
+    assert (net(x) - before).abs().max() > 1e-2
+    stream = net.stream()
+    assert len([module for module in stream.modules() if isinstance(module, nn.Linear)]) == 2 * 12
+    assert (stream_whole(stream, x) - net(x)).abs().max() <= 1e-5
+    assert net.answer is net.get_submodule("leave.1")
 
 
 def test_the_large_form_has_the_size_of_the_published_one() -> None:
