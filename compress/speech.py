@@ -103,11 +103,20 @@ def read_speech(folder: Path, rate: int) -> Iterator[Recording]:
 def read_noise(folder: Path, rate: int) -> Iterator[Recording]:
     """Noise; each file is a group of its own, and takes of one recording are one group.
 
-    A folder of clean/noisy pairs gives what its noisy recordings hold beside the clean ones.
+    A folder of clean/noisy pairs gives what its noisy recordings hold beside the clean ones. A few
+    recordings may be behind all of them: the logs of VoiceBank-DEMAND name them (`noise_labels`).
     """
     if has_pairs(folder):
+        labels, unknown = noise_labels(folder), 0
         for pair in read_pairs(folder, rate):
-            yield Recording(pair.name, pair.name, _int16(pair.noisy - pair.clean))
+            label = labels.get(Path(pair.name).stem)
+            unknown += label is None
+            yield Recording(pair.name, label or pair.name, _int16(pair.noisy - pair.clean))
+        if unknown:
+            print(
+                f"{folder}: no log names the noise of {unknown} pairs: training and validation "
+                "may share it"
+            )
         return
     for path in sound_files(folder):
         yield _recording(path, source_of(path.relative_to(folder)), rate)
@@ -116,6 +125,17 @@ def read_noise(folder: Path, rate: int) -> Iterator[Recording]:
 def has_pairs(folder: Path) -> bool:
     """Whether a folder is in the form of `read_pairs`."""
     return (folder / "clean").is_dir() and (folder / "noisy").is_dir()
+
+
+def noise_labels(folder: Path) -> dict[str, str]:
+    """Noise of each pair by its name without suffix, from lines like `p226_001 living 10` in
+    log_*set*.txt or logfiles/log_*set*.txt (log_trainset_28spk.txt of VoiceBank-DEMAND).
+    """
+    logs = sorted((*folder.glob("log_*set*.txt"), *folder.glob("logfiles/log_*set*.txt")))
+    lines = (
+        line.split() for log in logs for line in log.read_text("utf-8", "replace").splitlines()
+    )
+    return {words[0]: words[1] for words in lines if len(words) == 3}
 
 
 def read_pairs(folder: Path, rate: int) -> Iterator[Pair]:

@@ -113,6 +113,8 @@ class SpeechSets:
 
     def mixer(self, config: Mixing) -> Mixer:
         """Training mixtures."""
+        if config.room_share and self._rooms is None:
+            print(f"mixing.room_share {config.room_share:g} is without effect: there are no rooms")
         rooms = [] if self._rooms is None else mixing.read_rooms(self._rooms, self.rate)
         return Mixer(self._speech.train, self._noise.train, config, self.rate, rooms)
 

@@ -85,6 +85,15 @@ def test_test_pairs_and_rooms_of_a_folder_are_used(tmp_path: Path, test: str, ro
     assert [pair.name for pair in sets.pairs] == ["a.wav"]
 
 
+def test_rooms_that_are_not_there_are_told(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for share in (0.3, 0.0):
+        table = SMALL | {"mixing": {"seconds": 0.5, "room_share": share}}
+        made = enhancer.make(Settings.model_validate(table), (data,), seed=0)
+        next(made.batches(0, 0))
+        told = "mixing.room_share 0.3 is without effect: there are no rooms\n" if share else ""
+        assert capsys.readouterr().out == told
+
+
 def test_what_is_heard_and_what_is_scored_have_fingerprints_of_their_own(
     data: Path, tmp_path: Path
 ) -> None:

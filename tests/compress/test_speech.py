@@ -78,6 +78,26 @@ def test_takes_of_one_noise_recording_stay_together(tmp_path: Path) -> None:
     assert groups == ["rain/1-17367", "rain/1-17367", "rain/1-26222", "street"]
 
 
+@pytest.mark.parametrize("where", ["", "logfiles/"])
+def test_pairs_are_grouped_by_the_noise_that_the_sets_log_names(
+    tmp_path: Path, where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("p226_001", "p226_002", "p227_001"):
+        for part in ("clean", "noisy"):
+            write(tmp_path / part / f"{name}.wav", tone(300, 0.1))
+
+    def groups() -> list[str]:
+        return [r.group for r in speech.read_noise(tmp_path, RATE)]
+
+    assert groups() == ["p226_001.wav", "p226_002.wav", "p227_001.wav"]
+    assert "no log names the noise of 3 pairs" in capsys.readouterr().out
+    log = tmp_path / where / "log_trainset_28spk.txt"
+    log.parent.mkdir(exist_ok=True)
+    log.write_text("p226_001 living 10\np226_002 bus 0\np227_001 living 5\n")
+    assert groups() == ["living", "bus", "living"]
+    assert not capsys.readouterr().out
+
+
 def test_splits_share_no_group_and_lose_nothing() -> None:
     whole = recordings(25)
     parts = speech.split(whole, validation=0.2, test=0.12, seed=3)
