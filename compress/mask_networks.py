@@ -100,12 +100,22 @@ class SubBands(Front):
     )
 
 
-class Published(SubBands):
+class Bins(SubBands):
+    """Those whose bands are the bins of the spectrum."""
+
+    reach: int = Field(15, ge=0, description="neighbours of a band on each side")
+
+    @model_validator(mode="after")
+    def _there_are_neighbours(self) -> "Bins":
+        _check_reach(self.reach, self.bins)
+        return self
+
+
+class Published(Bins):
     """FullSubNet: an LSTM for the whole band, one for every band with its neighbours."""
 
     kind: Literal["fullsubnet"] = "fullsubnet"
     full: Widths = Field((512, 512), description="units of the full-band LSTM layers")
-    reach: int = Field(15, ge=0, description="neighbours of a band on each side")
 
     def build(self, rate: int) -> MaskNet:
         """A fresh network."""
@@ -139,6 +149,11 @@ class Fast(SubBands):
             raise ValueError(f"memory {self.memory} is less than the stride {self.stride}")
         return self
 
+    @model_validator(mode="after")
+    def _there_are_neighbours(self) -> "Fast":
+        _check_reach(self.reach, self.bands)
+        return self
+
     def build(self, rate: int) -> MaskNet:
         """A fresh network."""
         return FastFullSubNet(
@@ -157,13 +172,12 @@ class Fast(SubBands):
         )
 
 
-class Hybrid(SubBands):
+class Hybrid(Bins):
     """FullSubNet whose full-band part is a TCN."""
 
     kind: Literal["tcn-hybrid"] = "tcn-hybrid"
     hidden: int = Field(512, gt=0, description="channels inside a full-band block")
     dilations: Widths = (1, 2, 5, 9) * 4
-    reach: int = Field(15, ge=0, description="neighbours of a band on each side")
 
     def build(self, rate: int) -> MaskNet:
         """A fresh network."""
@@ -177,6 +191,12 @@ class Hybrid(SubBands):
             self.lookahead,
             self.memory or None,
         )
+
+
+def _check_reach(reach: int, bands: int) -> None:
+    """Reflected once at the ends, there are no more neighbours than other bands."""
+    if reach >= bands:
+        raise ValueError(f"reach {reach} is beyond the other {bands - 1} of {bands} bands")
 
 
 def _kind(value: Any) -> str:

@@ -128,9 +128,13 @@ class FastFullSubNet(MaskNet):
         return torch.stack(groups, 2).flatten(1, 2)  # band k is number k // groups of its group
 
     def _group(self, y: Tensor, e: Tensor, first: int) -> Tensor:
-        """The bands first, first + groups, …: heard in the frames first, first + stride, …"""
+        """The bands first, first + groups, …: heard in the frames first, first + stride, …; zero
+        before.
+        """
         bands = slice(first, None, self.groups)
         frames = slice(first, None, self.stride)
+        if first >= y.shape[-1]:
+            return torch.zeros_like(y[:, bands])
         near = y[:, self.neighbours[bands]][..., frames]
         units = torch.cat((near, e[:, bands, None, frames]), 2)  # [batch, band, value, time / s]
         mean = running_mean(units.mean(2, keepdim=True), self.memory)

@@ -63,11 +63,19 @@ def test_a_kind_names_a_network(
         ({"kind": "fast-fullsubnet", "bands": 9}, "9 bands are not a multiple of the stride 2"),
         ({"kind": "fullsubnet", "feature": "compressed_complex"}, "'compressed_magnitude'"),
         ({"kind": "tcn-hybrid", "sub": []}, "at least 1 item"),
+        ({"kind": "fullsubnet", "reach": 257}, "reach 257 is beyond the other 256 of 257 bands"),
+        ({"kind": "tcn-hybrid", "n_fft": 16, "hop": 8}, "reach 15 is beyond the other 8 of 9"),
+        ({"kind": "fast-fullsubnet", "bands": 4}, "reach 5 is beyond the other 3 of 4 bands"),
     ],
 )
 def test_networks_that_cannot_be(table: dict[str, object], reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         Table.model_validate({"model": table})
+
+
+def test_neighbours_may_be_all_other_bands() -> None:
+    widest = Fast(bands=4, reach=3).build(RATE).neighbours
+    assert widest.tolist()[0] == [3, 2, 1, 0, 1, 2, 3]
 
 
 def test_no_memory_means_all_of_the_past() -> None:

@@ -19,6 +19,7 @@ def small(
     memory: int | None = None,
     mask: str = "complex",
     normed: bool = False,
+    lookahead: int = 2,
 ) -> FastFullSubNet:
     torch.manual_seed(0)
     net = FastFullSubNet(
@@ -31,6 +32,7 @@ def small(
         reach=2,
         stride=stride,
         staggered=staggered,
+        lookahead=lookahead,
         memory=memory,
         normed=normed,
     )
@@ -85,6 +87,12 @@ def test_the_stream_equals_the_whole(stride: int, memory: int | None) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("frames", [1, 3])
+def test_the_stream_equals_the_whole_before_every_band_was_heard(frames: int) -> None:
+    net, x = small(stride=4, lookahead=0).eval(), sound()[..., :frames]
+    assert (net(x) - stream_whole(net.stream(), x)).abs().max() < 1e-5
+
+
 def test_the_stream_has_what_the_batch_norms_have_learned() -> None:
     net = small(normed=True).train()
     for seed in range(20):
