@@ -25,11 +25,14 @@ LISTENERS = {  # parts that imitate a score of listening, and the frames that ea
 class Loss(Frozen):
     """[loss]: "sound" is SI-SDR and what one unit of compressed-spectrum distance is worth in dB;
     "frames" is the same with SI-SDR over STFT frames, in half the time, for magnitude masks;
-    "cirm" is the squared distance of complex masks, FullSubNet's own, and has no weights."""
+    "cirm" is the squared distance of complex masks, FullSubNet's own, to that of the clean speech
+    and, weighted by `teacher`, to the teacher's."""
 
     target: Literal["sound", "frames", "cirm"] = "sound"
     spectrum: float = Field(20.0, ge=0, description="towards the clean speech")
-    teacher: float = Field(20.0, ge=0, description="towards the teacher, when distilling")
+    teacher: float | None = Field(
+        None, ge=0, description="towards the teacher, when distilling; by default 20, for cirm 1"
+    )
     perceptual: float = Field(
         0.0, ge=0, description="PESQ's model of hearing (compress/perceptual_loss.py)"
     )
@@ -38,10 +41,17 @@ class Loss(Frozen):
     )
 
     @model_validator(mode="after")
-    def _cirm_has_no_weights(self) -> "Loss":
-        if self.listeners and self.target == "cirm":
-            raise ValueError(f'loss.{self.listeners[0]} needs loss.target "sound" or "frames"')
+    def _cirm_is_of_masks_alone(self) -> "Loss":
+        spectral = ("spectrum",) if "spectrum" in self.model_fields_set else ()
+        if self.target == "cirm" and (parts := self.listeners + spectral):
+            raise ValueError(f'loss.{parts[0]} needs loss.target "sound" or "frames"')
         return self
+
+    @property
+    def towards_teacher(self) -> float:
+        """The weight that is given, or the usual one."""
+        usual = 1.0 if self.target == "cirm" else 20.0
+        return usual if self.teacher is None else self.teacher
 
     @property
     def listeners(self) -> tuple[str, ...]:
@@ -83,7 +93,8 @@ class EnhancerLoss:
         mask = net(self._end.feature(spectrum))
         loss = spectra.cirm_distance(mask, spectra.ideal_mask(spectrum, self._end.analyse(target)))
         if wanted is not None:
-            loss = loss + spectra.cirm_distance(mask, spectra.ideal_mask(spectrum, wanted))
+            distance = spectra.cirm_distance(mask, spectra.ideal_mask(spectrum, wanted))
+            loss = loss + self._settings.towards_teacher * distance
         return loss
 
     def _of_sound(
@@ -101,7 +112,7 @@ class EnhancerLoss:
             loss = loss + self._heard(*(s[spoken].abs().square() for s in (masked, clean)))
         if wanted is not None:
             distance = spectra.compressed_distance(masked, wanted / level[..., None])
-            loss = loss + self._settings.teacher * distance
+            loss = loss + self._settings.towards_teacher * distance
         return loss
 
     def _of_frames(
@@ -124,7 +135,7 @@ class EnhancerLoss:
         if teacher is not None:
             with torch.no_grad():
                 answer = teacher(feature).float()
-            loss = loss + self._settings.teacher * images.masked(answer).distance(mask)
+            loss = loss + self._settings.towards_teacher * images.masked(answer).distance(mask)
         return loss
 
     def _heard(self, estimate: Tensor, target: Tensor) -> Tensor | float:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchaudio.transforms import InverseSpectrogram, Spectrogram
 
 from device.manifest import SpectrumInput
-from models.fullsubnet_parts import compress_mask
+from models.fullsubnet_parts import at_least_single, compress_mask
 
 SMALLEST = 1e-12  # |S| below it has no phase; device/enhancer.py's figure
 FLOOR = 1e-6  # |S|² added before compression in the loss: bounds its gradient in silence
@@ -56,6 +56,7 @@ class FrontEnd(nn.Module):
 
     def masked(self, spectrum: Tensor, mask: Tensor) -> Tensor:
         """Complex spectrum times the network's mask [batch, mask, frame]."""
+        mask = at_least_single(mask)  # torch.complex takes no bfloat16
         if self.config.mask == "magnitude":
             return spectrum * mask
         real, imaginary = mask.chunk(2, 1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,15 @@ class Settings(Frozen):
         for target, mask in (("cirm", "complex"), ("frames", "magnitude")):
             if self.loss.target == target and self.model.mask != mask:
                 raise ValueError(f'loss.target "{target}" needs model.mask "{mask}"')
+        return self
+
+    @model_validator(mode="after")
+    def _examples_hold_a_frame(self) -> "Settings":
+        if int(self.mixing.seconds * self.data.rate) < self.model.n_fft:
+            raise ValueError(
+                f"mixing.seconds {self.mixing.seconds:g} is less than a frame of "
+                f"{self.model.n_fft} samples at {self.data.rate} Hz"
+            )
         return self
 
     @model_validator(mode="after")
@@ -236,13 +246,17 @@ class Enhancer:
         """Inputs that recordings give the network as streams, about `wanted`, evenly picked."""
         specs = [state.spec for state in stream.states]
         memory = Memory(specs, {state.spec.input: state.shape for state in stream.states})
+        longest = max(
+            (delay for s in specs for ring in s.rings for delay in ring.delays), default=1
+        )
         examples = []
         for recording in recordings:
             memory.reset()
             spectrum = self._end.analyse(torch.from_numpy(recording)[None])
             features = self._end.feature(spectrum)[0].T.contiguous().numpy()
             every = max(1, len(recordings) * (len(features) - WARM_UP) // wanted)
-            every -= 1 - every % 2  # odd: networks with a stride are met in all their turns
+            while gcd(every, 2 * longest) > 1:
+                every -= 1  # networks with a stride, which is a delay, are met in all their turns
             for index, feature in enumerate(features):
                 values = {"frame": feature[None], **memory.inputs()}
                 inputs = {n: values[n].copy() for n in ("frame", *(s.input for s in specs))}

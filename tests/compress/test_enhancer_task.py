@@ -64,6 +64,17 @@ def test_a_grade_is_the_validation_score_in_twentieths(task: Enhancer) -> None:
     assert float((first[0].sum() - again[0].sum()).abs()) < 1e-2  # of the same mixtures
 
 
+def test_complex_masks_are_graded_in_bfloat16(data: Path) -> None:
+    model = {**SMALL["model"], "feature": "compressed_complex", "mask": "complex"}
+    made = enhancer.make(Settings.model_validate(SMALL | {"model": model}), (data,), seed=0)
+    torch.manual_seed(0)
+    net, batch = made.build().eval(), made.minibatch(0, 2)
+    with torch.no_grad():
+        exact = made.grade(net, batch)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert made.grade(net, batch) == pytest.approx(exact, abs=0.05)
+
+
 def test_batches_repeat_for_epoch_and_seed(task: Enhancer) -> None:
     one, same = ([b[0] for b in task.batches(1, seed=5)] for _ in range(2))
     assert len(one) == task.steps() == 3
@@ -143,6 +154,12 @@ def test_complex_masks_can_be_the_target(data: Path) -> None:
     assert torch.allclose(
         made.loss(Ideal(), batch, net), alone, rtol=1e-2
     )  # silent bins have no mask
+    heavy = enhancer.make(
+        Settings.model_validate(wanted | {"loss": {"target": "cirm", "teacher": 3}}), (data,), 0
+    )
+    assert torch.allclose(heavy.loss(Ideal(), batch, net), 3 * made.loss(Ideal(), batch, net))
+    with pytest.raises(ValidationError, match=r'loss.spectrum needs loss.target "sound"'):
+        Settings.model_validate(wanted | {"loss": {"target": "cirm", "spectrum": 20}})
     with pytest.raises(ValidationError, match=r'loss.target "cirm" needs model.mask "complex"'):
         Settings.model_validate(SMALL | {"loss": {"target": "cirm"}})
 
@@ -210,6 +227,18 @@ def test_examples_of_a_network_with_states_are_moments_of_a_stream(data: Path) -
     assert {int(e["turn"][0, 0]) for e in deployed.examples} == {0, 1}
 
 
+@pytest.mark.parametrize("stride", [3, 6])
+def test_examples_meet_every_turn_of_a_stride(data: Path, stride: int) -> None:
+    """Mixtures so long that one in three frames would do."""
+    table = {"kind": "fast-fullsubnet", "bands": 12, "encoder": [2], "sub": [2], "decoder": [2]}
+    score = {"seconds": 2.0, "validation": 4, "test": 1}
+    settings = SMALL | {"model": table | {"stride": stride}, "score": score}
+    made = enhancer.make(Settings.model_validate(settings), (data,), seed=0)
+    deployed = made.deploy(made.build().eval())
+    turns = {tuple(example["turn"][0]) for example in deployed.examples}
+    assert len(turns) == stride
+
+
 @pytest.mark.parametrize("hop", [128, 512, 1024])
 def test_golden_vectors_are_made_up_at_every_hop(data: Path, hop: int) -> None:
     wanted = SMALL | {
@@ -249,6 +278,15 @@ def test_data_tells_what_was_learned_from(task: Enhancer) -> None:
 def test_networks_that_cannot_be(table: dict[str, object], reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         Settings.model_validate(SMALL | {"model": table})
+
+
+def test_examples_of_less_than_a_frame_are_refused() -> None:
+    def settings(seconds: float) -> Settings:
+        return Settings.model_validate(SMALL | {"mixing": {"seconds": seconds}})
+
+    with pytest.raises(ValidationError, match=r"mixing.seconds 0.01 is less than a frame of 512"):
+        settings(0.01)
+    assert settings(0.032).mixing.seconds == 0.032
 
 
 def test_mixtures_too_short_to_check_a_file_with_are_refused_before_training(data: Path) -> None:
