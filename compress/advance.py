@@ -63,7 +63,7 @@ def advance(
     record = store.Record(
         key=place.key,
         kind=kind(step),
-        seconds=time.perf_counter() - started,
+        seconds=outcome.before + time.perf_counter() - started,
         log=outcome.log,
         plan=outcome.plan,
         mask_error=outcome.mask_error,

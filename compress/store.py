@@ -47,7 +47,7 @@ class Record(Frozen, ser_json_inf_nan="constants"):
 
     @property
     def minutes(self) -> float:
-        """Time it took, over all interruptions if it was training."""
+        """Time it took, over all interruptions if it was training or a search."""
         parts = self.probes or self.log
         return (sum(part.seconds for part in parts) or self.seconds) / 60
 

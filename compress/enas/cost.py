@@ -8,6 +8,10 @@ n          number of ratios the controller decides, so that α means the same fo
 C          Σ over the operators of the candidate, with the channels that fake pruning left
 C_dearest  of the dearest network of the space: a cheap operation counts as a pruned one does
 
+`sum` is the source's formula taken literally [S]: it pays for the ratio that was picked, also where
+few channels make it round to none, or where they stay because another edge needs them; what is
+really saved is what the other two count.
+
 An operator is the unit that is timed (latency.py); stem and classifier are no choice of anyone,
 but part of C, so that C in multiply-accumulates is what compress/count.py counts.
 """

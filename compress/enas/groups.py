@@ -165,6 +165,8 @@ def evaluate(
 class Groups:
     """A Space (compress/enas/search.py) of ratios."""
 
+    fixed = True
+
     def __init__(
         self,
         task: Searchable,

@@ -66,6 +66,8 @@ def evaluate(
 class Micro:
     """A Space (compress/enas/search.py) of cells."""
 
+    fixed = False
+
     def __init__(
         self, task: Searchable, net: Enas, step: Search, cost: Cost, workers: Workers, seed: int
     ) -> None:

@@ -1,18 +1,20 @@
-"""The search: child training and controller updates in turn, then the best of the last samples.
+"""The search: child training and controller updates in turn, then the best of the samples.
 
     for every epoch:  train the child's weights, unpruned, one sampled path a minibatch    [F]
                       30 steps × 10 samples: evaluate on a validation minibatch each, update
-    finalists:        the best rewards of the last epoch, evaluated on the whole split      [C]
+    finalists:        the best rewards, evaluated on the whole split                        [C]
 
 The same loop serves cells with shared weights (micro.py) and the ratios of a fixed network
 (groups.py), whose weights are trained already, and the random control, which learns nothing from
-the same number of evaluations. A search is a function of its seed: it resumes after any epoch
-with the numbers it would have had.
+the same number of evaluations. Rewards count as long as the weights they were got with: those of
+the last epoch, or, of a fixed network, all. A search is a function of its seed: it resumes after
+any epoch with the numbers it would have had.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -50,6 +52,7 @@ class Space(Protocol[Choice]):
     """What is searched."""
 
     minibatches: int  # of the validation split
+    fixed: bool  # nothing is trained: evaluations of all epochs can be compared
 
     def train(self, epoch: int, draw: Callable[[int], Sequence[Choice]]) -> float | None:
         """Train for one epoch on paths that `draw` gives; mean loss, if anything is trained."""
@@ -92,6 +95,7 @@ class Found(Generic[Choice]):
     rows: tuple[Row, ...]
     losses: tuple[float | None, ...]  # of the child, by epoch
     evaluations: int  # of the search, the finalists' included
+    before: float = field(compare=False)  # seconds that interrupted runs spent on it
 
 
 def search(
@@ -112,6 +116,7 @@ def search(
     rows: list[Row] = []
     losses: list[float | None] = []
     trials: list[tuple[Choice, float]] = []
+    started, before = perf_counter(), 0.0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         space.load_state_dict(state["space"])
@@ -120,7 +125,7 @@ def search(
             sampler.load_state_dict(state["sampler"])
             learner.load_state_dict(state["learner"])
         rows = [Row(**row) for row in state["rows"]]
-        losses = state["losses"]
+        losses, trials, before = state["losses"], state["trials"], state["seconds"]
         print(f"search: resuming after epoch {len(losses)} of {epochs}")
 
     def draw(count: int) -> Sequence[Choice]:
@@ -130,7 +135,8 @@ def search(
     start = len(losses)
     for epoch in range(start, epochs):
         losses.append(space.train(epoch, draw))
-        trials = []
+        if not space.fixed:
+            trials = []
         for _ in range(step.controller_steps):
             samples = sampler.sample(generator, step.samples)
             first = len(rows) * step.samples
@@ -152,7 +158,13 @@ def search(
             f"ratio {_mean(row.ratio for row in recent):.2f}"
         )
         if epoch + 1 < epochs and distributed.first():
-            _save(checkpoint, space, generator, sampler, learner, rows, losses)
+            progress = {
+                "rows": [row.model_dump() for row in rows],
+                "losses": losses,
+                "trials": trials if space.fixed else [],
+                "seconds": before + perf_counter() - started,
+            }
+            _save(checkpoint, space, generator, sampler, learner, progress)
     finalists = _finalists(trials, step.finalists)
     every = space.evaluate(
         [Candidate(choice, n) for choice in finalists for n in range(space.minibatches)]
@@ -162,7 +174,7 @@ def search(
     ]
     best = max(range(len(means)), key=lambda i: means[i].reward(step.alpha, step.beta))
     evaluations = len(rows) * step.samples + len(every)
-    return Found(finalists[best], means[best], tuple(rows), tuple(losses), evaluations)
+    return Found(finalists[best], means[best], tuple(rows), tuple(losses), evaluations, before)
 
 
 def figures(rows: Sequence[Row], samples: int, kind: str) -> tuple[Figure, ...]:
@@ -221,8 +233,7 @@ def _save(
     generator: torch.Generator,
     sampler: Sampler[Any],
     learner: Reinforce | None,
-    rows: Sequence[Row],
-    losses: Sequence[float | None],
+    progress: Mapping[str, Any],
 ) -> None:
     with files.replacing(checkpoint) as temporary:
         torch.save(
@@ -231,8 +242,7 @@ def _save(
                 "generator": generator.get_state(),
                 "sampler": sampler.state_dict() if isinstance(sampler, nn.Module) else None,
                 "learner": learner.state_dict() if learner is not None else None,
-                "rows": [row.model_dump() for row in rows],
-                "losses": list(losses),
+                **progress,
             },
             temporary,
         )

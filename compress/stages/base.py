@@ -39,6 +39,7 @@ class Outcome:
     probes: tuple[Probe, ...] = ()
     structure: JsonValue = None  # what `rebuild` needs beside the plan
     figures: tuple[Figure, ...] = ()
+    before: float = 0.0  # seconds that interrupted runs spent on it, if neither log nor probes say
 
 
 class Stage(Protocol):

@@ -67,4 +67,5 @@ def run(context: Context, net: nn.Module, step: FakePrune) -> Outcome:
         mask_error=error,
         structure={"ratios": list(found.best), "evaluations": found.evaluations},
         figures=figures(found.rows, step.samples, "fake pruning"),
+        before=found.before,
     )

@@ -78,7 +78,8 @@ def run(context: Context, net: nn.Module, step: Search) -> Outcome:
         "pruned": score.pruned,
         "ratio": score.ratio,
     }
-    return Outcome(structure=structure, figures=figures(found.rows, step.samples, "search"))
+    curves = figures(found.rows, step.samples, "search")
+    return Outcome(structure=structure, figures=curves, before=found.before)
 
 
 def rebuild(net: nn.Module, example: Tensor, record: Record) -> None:

@@ -20,7 +20,10 @@ class Rewards(Frozen):
     samples: int = Field(10, gt=0, description="a controller step")
     batch: int = Field(160, gt=0, description="examples of the minibatch a candidate is judged on")
     finalists: int = Field(
-        10, gt=0, description="best of the last epoch, judged on the whole validation split"
+        10,
+        gt=0,
+        description="best draws, of the last epoch if weights are trained in between, judged on "
+        "the whole validation split",
     )
     precision: Precision = Field(
         "bf16-mixed", description="float32 all the same where bfloat16 is emulated"

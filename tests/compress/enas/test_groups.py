@@ -106,8 +106,10 @@ def test_the_controller_learns(task: Birds, tmp_path: Path) -> None:
     assert sum(gaps[-quarter:]) > sum(gaps[:quarter]) + 0.03 * quarter
 
 
-def test_a_recipe_prunes_by_searched_ratios(tmp_path: Path) -> None:
-    """The step as recipes name it, on a fixed network, twice: the second time from the store."""
+def test_a_recipe_prunes_by_searched_ratios(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step as recipes name it, interrupted after an epoch, ended, and taken from the store."""
     shapes.make_folder(tmp_path / "shapes", train=6, test=2)
     path = shapes.write_recipe(tmp_path / "shapes.toml")
     text = path.read_text().replace(
@@ -117,12 +119,25 @@ def test_a_recipe_prunes_by_searched_ratios(tmp_path: Path) -> None:
     )
     path.write_text(text)
     task = shapes.make_task(tmp_path, path)
+
+    def power_cut(space: Groups, epoch: int, draw: object) -> None:
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(Groups, "train", power_cut)
+        pipeline.train(load(str(path)), task, tmp_path / "out", 0, Console(quiet=True))
+    checkpoint = tmp_path / "out" / "stages" / "01-fake-prune" / "checkpoint.pt"
+    state = torch.load(checkpoint, weights_only=True)
+    assert state["seconds"] > 0
+    torch.save({**state, "seconds": 6000.0}, checkpoint)
     runs = [
         pipeline.train(load(str(path)), task, tmp_path / "out", 0, Console(quiet=True))
         for _ in range(2)
     ]
     baseline, pruned, _ = runs[0].records
     assert pruned.kind == "fake-prune"
+    assert pruned.minutes > 100 > baseline.minutes
     assert pruned.macs < baseline.macs
     assert pruned.mask_error is not None and pruned.mask_error <= 1e-5
     assert pruned.plan is not None and all(cut.kept % 2 == 0 for cut in pruned.plan.cuts)
