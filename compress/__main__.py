@@ -39,8 +39,9 @@ def run_recipe(
     from compress.seeds import Plan
     from compress.seeds import run as run_seeds
 
-    if ray is not None and devices > 1:
-        raise BadInputError("--devices: a task of --ray is one process: give one of the two")
+    if ray is not None and (devices > 1 or distributed.TORCHRUN in os.environ):
+        other = "--devices" if devices > 1 else "torchrun"
+        raise BadInputError(f"--ray: a task is one process: give it without {other}")
     several = _several(seeds)
     if several and seed is not None:
         raise BadInputError("--seed: give it or --seeds")

@@ -34,6 +34,7 @@ from device.errors import BadInputError, FieldwrenError
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+TORCHRUN = "TORCHELASTIC_RUN_ID"  # set where torchrun started this process
 MEETING = "FIELDWREN_MEETING"  # path of the file where processes started here find each other
 END = 60.0  # seconds that the other processes may take to end after the first one
 DYING = 5.0  # seconds that a process may take to end after its connections were closed
@@ -70,7 +71,7 @@ def together(devices: int) -> Iterator[None]:
         BadInputError: `devices` was given to a process that torchrun started.
         FieldwrenError: another process failed.
     """
-    if "TORCHELASTIC_RUN_ID" in os.environ:
+    if TORCHRUN in os.environ:
         if devices > 1:
             raise BadInputError("--devices: torchrun says how many: give it --nproc-per-node")
         with _member("env://", int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])):

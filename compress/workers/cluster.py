@@ -15,6 +15,7 @@ Import it after `compress.workers.environment.prepare`: Ray reads its settings w
 """
 
 import logging
+import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -32,7 +33,9 @@ from device.errors import BadInputError, FieldwrenError
 
 RETRIES = 3
 READ = 8  # shared values that a worker process keeps
-CONNECT = 5.0  # seconds for the first connection to a cluster's address
+CONNECT = 5.0  # seconds for the first connection to a cluster's address, and for its answer
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+SETTINGS = 4  # kind, in the fourth byte, of the frame a server of HTTP/2, so of gRPC, answers with
 
 
 @dataclass(frozen=True)
@@ -158,10 +161,15 @@ def _start(cpus: int | None, store: int | None) -> None:
 
 
 def _knock(address: str) -> None:
-    """Ray ends the whole process where nobody answers; ask first."""
+    """Ray ends the whole process, or waits, where it finds no cluster; ask first."""
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT).close()
+        with socket.create_connection((host.strip("[]"), int(port)), CONNECT) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") != "1":  # else it would not answer in plain
+                connection.sendall(HELLO)
+                with connection.makefile("rb") as answer:
+                    if answer.read(4)[3:] != bytes((SETTINGS,)):
+                        raise ConnectionError("something else does")
     except (OSError, ValueError) as error:
         raise BadInputError(
             f"--ray {address}: no Ray cluster answers there ({error}): give HOST:PORT of one "

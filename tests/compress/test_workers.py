@@ -1,10 +1,13 @@
 """Independent evaluations in this process: order, errors and random numbers."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
+from compress import distributed
+from compress.__main__ import run_recipe
 from compress.workers import InProcess, Workers
 from device.errors import BadInputError
 
@@ -58,3 +61,13 @@ def test_an_error_takes_the_place_of_its_result() -> None:
 def test_a_shared_value_is_read_where_it_is_needed() -> None:
     weights = InProcess().share({"weight": 3})
     assert [*InProcess().map(lambda item: item * weights.get()["weight"], (1, 2))] == [3, 6]
+
+
+@pytest.mark.parametrize(("devices", "other"), [(2, "--devices"), (1, "torchrun")])
+def test_a_cluster_and_several_processes_exclude_each_other(
+    devices: int, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if other == "torchrun":
+        monkeypatch.setenv(distributed.TORCHRUN, "none")
+    with pytest.raises(BadInputError, match=f"--ray: a task is one process: .* without {other}"):
+        run_recipe("birds-quick", tmp_path, tmp_path, ray="local", devices=devices)

@@ -3,12 +3,14 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import fmean
 
@@ -20,6 +22,7 @@ from compress.stages import Context
 from compress.stages import cicr as stage
 from compress.steps import Cicr
 from compress.workers import HERE
+from compress.workers.environment import LOOPBACK
 from device.errors import BadInputError
 from tests.compress import evaluations, shapes
 from tests.compress.enas import children
@@ -319,6 +322,32 @@ def test_a_task_that_fits_no_machine_is_refused(pool: workers.Workers) -> None:
             OnRay()
     finally:
         torch.set_num_threads(before)
+
+
+def test_an_address_where_something_else_answers_is_refused(
+    pool: workers.Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that says nothing, and one of HTTP/1; a cluster's own address is taken."""
+    import ray
+
+    from compress.workers import cluster
+
+    cluster._knock(ray.get_runtime_context().gcs_address)
+    web = ThreadingHTTPServer((LOOPBACK, 0), BaseHTTPRequestHandler)
+    threading.Thread(target=web.serve_forever).start()
+    with socket.create_server((LOOPBACK, 0)) as silent:
+        for port, reason, patience in (
+            (web.server_port, "something else does", cluster.CONNECT),
+            (silent.getsockname()[1], "timed out", 0.2),
+        ):
+            monkeypatch.setattr(cluster, "CONNECT", patience)
+            with (
+                pytest.raises(BadInputError, match=rf"no Ray cluster answers there \({reason}\)"),
+                workers.start(f"{LOOPBACK}:{port}", tmp_path),
+            ):
+                pass
+    web.shutdown()
+    web.server_close()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "ray://"])
