@@ -13,13 +13,14 @@ Every arm × seed is a run of the recipe (cifar10-enas-small) with one thing cha
 
 so searches have the same number of evaluations and every network the same training. Stages that
 are finished are not done again, epochs neither: stop and start as you like; several processes
-may share the work by --arms and --seeds (the last three need the seed's `both`). Scores
+may share the work by --arms and --seeds (the last three need the seed's `both`), or --ray. Scores
 are of the last epoch; choices are made on validation, test is read once, at the end of a run.
 OUT/ARM-seedN/result.json holds a run, OUT/table.md, curves.svg and pareto.svg all of them.
 """
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
-from compress import advance, defaults, pipeline, store, tasks
+from compress import advance, defaults, pipeline, store, tasks, workers
 from compress.networks import EnasTable
 from compress.recipe import Recipe, find, load
 from compress.steps import Extract, Prune, Schedule, Search
@@ -78,22 +79,29 @@ def run(
     recipe: Annotated[
         str, typer.Option(help="a recipe with [search] and an extract step")
     ] = RECIPE,
+    ray: Annotated[
+        str | None, typer.Option(help="seeds as tasks of a Ray cluster: HOST:PORT, auto or local")
+    ] = None,
 ) -> None:
     """Do, or go on with, some arms; the table is written after each."""
     wanted = arms.split(",")
     unknown = [arm for arm in wanted if arm not in ARMS]
     if unknown:
         raise errors.BadInputError(f"no arm {unknown[0]!r}; there are {', '.join(ARMS)}")
-    base = load(recipe)
-    for seed in _seeds(seeds):
-        task = tasks.plugin(base.task, find(recipe)).make(
-            base.settings, defaults.folders(data), seed
-        )
-        for arm in wanted:
-            made = _run(base, task, data, out, arm, seed)
-            path = _folder(out, arm, seed) / enas_table.FILE
-            files.write_bytes(path, made.model_dump_json(indent=1).encode())
-            enas_table.write(out, ARMS)
+    # machines of a cluster see the same folders, but start tasks in one of their own
+    base, data, out, numbers = load(recipe), data.resolve(), out.resolve(), _seeds(seeds)
+    with workers.start(ray, out) as pool:
+        list(pool.map(partial(_arms, base, find(recipe).resolve(), data, out, wanted), numbers))
+
+
+def _arms(base: Recipe, path: Path, data: Path, out: Path, arms: list[str], seed: int) -> None:
+    """One seed's runs; `path` is the recipe's."""
+    task = tasks.plugin(base.task, path).make(base.settings, defaults.folders(data), seed)
+    for arm in arms:
+        made = _run(base, task, data, out, arm, seed)
+        result = _folder(out, arm, seed) / enas_table.FILE
+        files.write_bytes(result, made.model_dump_json(indent=1).encode())
+        enas_table.write(out, ARMS)
 
 
 def _seeds(text: str) -> list[int]:

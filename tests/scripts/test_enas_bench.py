@@ -1,11 +1,17 @@
 """The table and figures of the architecture search's arms, from results as runs store them."""
 
+import pickle
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from compress import workers
 from compress.figures import Figure, Series
 from compress.recipe import load
+from compress.workers import InProcess, Workers
 from device.errors import BadInputError
 from scripts import enas_bench
 from scripts.enas_bench import ARMS, run
@@ -119,6 +125,23 @@ def test_searches_of_all_arms_have_the_same_number_of_evaluations(tmp_path: Path
             assert search is not None
             counts.add((search.epochs, search.controller_steps, search.samples, search.finalists))
     assert len(counts) == 1
+
+
+def test_seeds_are_tasks_of_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class Cluster(InProcess):
+        def map(self, function: Any, items: Any) -> Iterator[Any]:
+            made.append((pickle.loads(pickle.dumps(function)).args[-1], list(items)))
+            return iter(())
+
+    def start(address: str | None, folder: Path) -> AbstractContextManager[Workers]:
+        assert (address, folder) == ("auto", tmp_path)
+        return nullcontext(Cluster())
+
+    monkeypatch.setattr(workers, "start", start)
+    run(tmp_path, tmp_path, "both,random", "3,5", ray="auto")
+    assert made == [(["both", "random"], [3, 5])]
 
 
 def test_a_result_of_another_version_is_left_out(
