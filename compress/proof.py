@@ -1,5 +1,7 @@
 """What a mask network's file prints when it runs alone: its cost, and that it may be streamed.
 
+One that may not is refused.
+
 parameters, MAC per frame      of the deployed form
 causal                         another future changes no mask that was given before it
 stream − offline               both forms over the same frames
@@ -15,25 +17,45 @@ import torch
 
 from compress import count, export
 from compress.nodes import nodes
+from device.errors import FieldwrenError
 from device.runtime import Runtime
 from models.masks import MaskNet, stream_whole
 
 FRAMES, CHANGED = 100, 60
 RUNS = 50
+EQUAL = 1e-5  # largest |stream − offline|
 
 
-def prove(name: str, net: MaskNet, inputs: int) -> None:
-    """Print the figures of a network as it is; random features [1, inputs, time] are its input."""
+def prove(name: str, net: MaskNet, inputs: int) -> tuple[int, int]:
+    """Print the figures of a network as it is; random features [1, inputs, time] are its input.
+
+    Returns:
+        Parameters, and multiply-accumulates a frame.
+    Raises:
+        FieldwrenError: the network hears the future, or its stream computes something else.
+    """
     net.eval()
     stream = net.stream()
     example = (torch.rand(1, inputs), *stream.start())
     macs = count.macs(stream, *example)
-    print(f"{name}: {count.parameters(net):,} parameters, {macs:,} MAC/frame")
+    parameters = count.parameters(net)
+    print(f"{name}: {parameters:,} parameters, {macs:,} MAC/frame")
     print(f"  looks {net.lookahead} frames ahead; {len(stream.states)} state tensors")
     x = torch.rand(1, inputs, FRAMES)
     past, future, difference = _differences(net, x)
+    first = CHANGED - net.lookahead
+    if past != 0:
+        raise FieldwrenError(
+            f"{name} is not causal: another future from frame {CHANGED} on changes masks before "
+            f"frame {first} by {past:.1g}"
+        )
+    if not difference <= EQUAL:
+        raise FieldwrenError(
+            f"{name}: its stream differs from its offline form by {difference:.1g}, "
+            f"allowed {EQUAL:.1g}"
+        )
     print(f"  causal: another future from frame {CHANGED} on changes no mask before frame")
-    print(f"    {CHANGED - net.lookahead} ({past:.1g}), but that one ({future:.1g})")
+    print(f"    {first} ({past:.1g}), but that one ({future:.1g})")
     print(f"  stream − offline over {FRAMES} frames: {difference:.1g}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net.tflite"
@@ -50,6 +72,7 @@ def prove(name: str, net: MaskNet, inputs: int) -> None:
             f"  latency {np.median(times):.3f} ms a frame (median), {min(times):.3f} at best, "
             f"{runtime.description}"
         )
+    return parameters, macs
 
 
 @torch.no_grad()
