@@ -40,13 +40,14 @@ def checked(graph: tp.DependencyGraph) -> tp.DependencyGraph:
     torch_pruning finds the readers from the network's end and gives them the portions as found.
 
     Raises:
-        FieldwrenError: the network slices channels, where torch_pruning may search for ever.
+        FieldwrenError: the network slices axis 1, where torch_pruning may search for ever.
     """
     for node in graph.module2node.values():
         if node.type == OPTYPE.SLICE and node.module.dim == 1:
             raise FieldwrenError(
-                "the network slices channels (x[:, a:b]), which pruning cannot follow: "
-                "use torch.chunk, or torch.split with sizes that follow the layers"
+                "the network slices axis 1 (x[:, a:b]), where pruning expects channels and cannot "
+                "follow: for channels use torch.chunk, or torch.split with sizes that follow the "
+                "layers; let time be a later axis"
             )
         if node.type == OPTYPE.SPLIT:
             node.outputs.sort(key=lambda reader, split=node.grad_fn: _portion(reader, split))

@@ -13,7 +13,8 @@ What the published block normalises over time, this one does within a frame: a s
 Such a norm needs neither a mean to subtract nor a shift, and the taps no bias [our choice; with
 them the parameters are 6,155,828, the figure to meet].
 
-Nearly all of its work is FullSubNet's sub-band part: `python models/tcn_hybrid.py`.
+Nearly all of its work is FullSubNet's sub-band part: `python models/tcn_hybrid.py`. That is what
+compression can take from it (LSTM steps): channel pruning refuses blocks with time before channels.
 """
 
 import copy

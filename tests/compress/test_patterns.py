@@ -191,7 +191,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
 def test_slices_of_channels_are_refused() -> None:
     net = Lambda(_fixed_slices, None).eval()
     net(_image())
-    with pytest.raises(FieldwrenError, match=r"slices channels .* use torch\.chunk"):
+    with pytest.raises(FieldwrenError, match=r"slices axis 1 .* use torch\.chunk"):
         _plan(net, _image(), "classifier")
 
 

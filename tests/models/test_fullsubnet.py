@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress import count
+from compress import count, prune
 from compress.rnn.adopt import adopt
+from device.errors import FieldwrenError
 from models import fullsubnet_parts as parts
-from models.fullsubnet import FullSubNet
+from models.fullsubnet import PUBLISHED, FullSubNet
 from models.masks import MaskNet, stream_whole
 from models.projections import Matrix
 from models.recurrent import Recurrent
@@ -46,12 +47,18 @@ def sound(seed: int = 1, frames: int = FRAMES) -> Tensor:
 def test_the_published_network_costs_what_is_published() -> None:
     net = FullSubNet()
     stream = net.stream()
-    assert count.parameters(net) == 5_637_635
-    assert count.macs(stream, torch.rand(1, 257), *stream.start()) == 471_387_392
+    macs = count.macs(stream, torch.rand(1, 257), *stream.start())
+    assert (count.parameters(net), macs) == PUBLISHED == (5_637_635, 471_387_392)
 
 
 def test_the_hybrid_has_the_parameters_of_its_table() -> None:
     assert count.parameters(TCNHybrid()) == 6_155_828
+
+
+def test_pruning_says_what_of_the_hybrid_it_cannot_follow() -> None:
+    net = hybrid()
+    with pytest.raises(FieldwrenError, match=r"slices axis 1 .* let time be a later axis"):
+        prune.score_groups(net, sound(), [net.answer], "l1", 0)
 
 
 def test_macs_of_a_sequence_are_those_of_its_frames() -> None:
