@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
+from torch import nn
 
 from compress import count, pipeline, prune
 from compress.costs import Subject
-from compress.enas.groups import Groups, Saving, Ties, masked, watched
+from compress.enas.groups import Groups, Saving, Site, Ties, masked, watched
 from compress.enas.ratios import RatioController
 from compress.enas.search import search
 from compress.recipe import load
@@ -65,6 +66,21 @@ def test_masks_and_costs_are_those_of_the_pruned_network(pattern: str) -> None:
     untouched = ties.choose(sums, (0.1,) * len(ratios), 64)  # rounding takes nothing
     assert Saving.of("sum", subject).ratio(untouched) == 0
     assert not net._forward_hooks
+
+
+def test_a_groups_score_is_the_mean_of_its_maps_shares() -> None:
+    """Σ|x_c| of one map 3, 1 (mean 2), of the other 8, 2 (mean 5), its channels the other way."""
+    net = nn.Sequential(nn.Flatten(2), nn.Conv1d(2, 2, 1, groups=2, bias=False))
+    with torch.no_grad():
+        net[1].weight.copy_(torch.tensor([8 / 3, -2.0]).view(2, 1, 1))  # type: ignore[operator]
+    cut = prune.Cut(layer="0", channels=2, removed=(), members=())
+    sites = (Site(0, "0", (0, 1), (0, 1)), Site(0, "1", (0, 1), (1, 0)))
+    x = torch.tensor([[[[1.0, -1.0]], [[0.0, 0.5]]], [[[0.5, 0.5]], [[-0.5, 0.0]]]])
+    with torch.no_grad(), watched(net, Ties((cut,), sites)) as sums:
+        net(x)
+        assert torch.allclose(sums[0], torch.tensor([1.5 + 0.4, 0.5 + 1.6]) / 2)
+        net(2 * x)  # a brighter batch counts as much
+    assert torch.allclose(sums[0], torch.tensor([1.9, 2.1]))
 
 
 def test_counts_are_rounded_up() -> None:

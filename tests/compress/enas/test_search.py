@@ -1,6 +1,7 @@
 """A whole tiny search: through the pipeline, resumed in the middle, published and loaded again."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ import torch
 from rich.console import Console
 
 from compress import pipeline, recipe
+from compress.enas import latency
 from compress.enas.controller import Controller
-from compress.enas.cost import Geometry, Relative, Sum, macs
+from compress.enas.cost import Geometry, Operator, Relative, Sum, macs
 from compress.enas.extract import channels
 from compress.enas.fake import FakePruning
 from compress.enas.micro import Micro, rate
@@ -17,11 +19,13 @@ from compress.enas.search import Candidate, search
 from compress.export import export
 from compress.pipeline import FLOAT
 from compress.recipe import load
+from compress.stages import Context
+from compress.stages import search as stage
 from compress.tasks.birds import Birds, make
 from compress.workers import InProcess
 from device.errors import BadInputError
-from models.enas import Architecture, Edge, Enas, Node, Plan
-from models.enas.cell import Fit
+from models.enas import Architecture, Edge, Enas, Node, Place, Plan
+from models.enas.cell import INPUT, Fit
 from models.enas.narrow import narrow
 from tests.compress import shapes
 from tests.compress.enas import children
@@ -92,6 +96,64 @@ def test_a_narrowed_child_converts(root: Path, tmp_path: Path) -> None:
     assert any(fit.before for fit in net.modules() if isinstance(fit, Fit))
     made = export(task.deploy(net), FLOAT, tmp_path / "m.tflite", tmp_path / "golden.npz")
     assert made.float_error <= 1e-5
+
+
+def test_channels_are_those_of_the_first_examples_taken_as_one_batch() -> None:
+    """Six of eight images: the largest Σ|x| over them all stay."""
+    edge = Edge(input=1, operation="identity")
+    plan = Plan(nodes=(Node(left=edge, right=edge),), ratios=(0.5, 0.0))
+    torch.manual_seed(0)
+    net = Enas(3, 8, 1, 1, Architecture(normal=plan, reduction=plan)).eval()
+    x = torch.randn(8, 3, 8, 8)
+    x[6:, 0] += 50  # would decide alone if they counted
+
+    def batches() -> Iterator[tuple[torch.Tensor, ...]]:
+        yield x[:4], torch.zeros(4)
+        yield x[4:], torch.zeros(4)
+        pytest.fail("read on though there were enough")
+
+    def largest(images: torch.Tensor) -> tuple[int, ...]:
+        with torch.no_grad():
+            sums = net.cells[0].first(net.stem(images)).abs().sum((0, 2, 3))  # type: ignore[operator]
+        return tuple(sorted(sums.topk(8).indices.tolist()))
+
+    kept = channels(net, batches(), 6)
+    assert kept[Place(0, INPUT, "left", "out")] == largest(x[:6]) != largest(x)
+    assert kept[Place(0, INPUT, "right", "out")] == tuple(range(16))
+
+
+def test_ratio_can_be_milliseconds_of_measured_operators(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recipe's word reaches the reward; the table lies in the cache, measured once."""
+    measured: list[Operator] = []
+
+    def price(operator: Operator) -> float:
+        return 1.0 + 2e-6 * operator.macs
+
+    def clock(operator: Operator) -> float:
+        measured.append(operator)
+        return price(operator)
+
+    monkeypatch.setattr(latency, "measured", clock)
+    monkeypatch.setenv("FIELDWREN_CACHE", str(tmp_path / "cache"))
+    path = children.write_recipe(
+        tmp_path / "tiny.toml", search='decide = "cells"\nratio = "latency"'
+    )
+    loaded, task = _task(root, path)
+    net = task.build()
+    assert isinstance(net, Enas)
+    geometry = Geometry.of(net, 16)
+    context = Context(task, 0, task.example(), None, tmp_path / "checkpoint.pt")
+    outcome = stage.run(context, net, loaded.search)  # type: ignore[arg-type]
+    assert isinstance(outcome.structure, dict) and net.architecture is not None
+    cost = Relative.of(geometry, price)
+    expected = cost.ratio(net.architecture, geometry.whole())
+    assert outcome.structure["ratio"] == pytest.approx(expected) and expected > 0
+    count = len(measured)
+    assert count and len(list((tmp_path / "cache" / "latency").glob("latency-*.json"))) == 1
+    stage._cost(context, task.build(), loaded.search)  # type: ignore[arg-type]
+    assert len(measured) == count
 
 
 def test_an_interrupted_search_ends_as_one_that_was_not(root: Path, tmp_path: Path) -> None:
