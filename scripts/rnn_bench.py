@@ -6,9 +6,10 @@
 A study (benchmarks/studies/language.toml, dtln.toml) names a recipe, whose task, network and
 baseline it takes, budgets (shares of the baseline's true parameters), seeds, and methods. Every
 method × budget × seed is a cell: its steps start from the seed's baseline, further training
-included. A finished cell is one line of OUT/rows.csv; finished cells and stages are not done
-again, so a study may be stopped, or split over processes (`--part 0/2` and `--part 1/2`; first
-`--part 0/0` makes the seeds' baselines).
+included. A finished cell is one line of OUT/rows.csv, its last one where it was asked for again
+because the study was changed; finished cells and stages are not done again, so a study may be
+stopped, or split over processes (`--part 0/2` and `--part 1/2`; first `--part 0/0` makes the seeds'
+baselines).
 
 All choices are to be made on the validation columns. The test columns are the same networks on the
 test split; with `int8`, also the exported files in float32 and in that number format, which are to
@@ -16,14 +17,10 @@ be compared with each other: a file may read the split in another order than the
 """
 
 import copy
-import csv
-import json
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 import torch
@@ -38,13 +35,13 @@ from compress.recipe import Measure
 from compress.rnn.counts import counts
 from compress.steps import Change, Quantize, Schedule
 from compress.task import OneStep, Quality, Task
-from device import errors
+from device import errors, files
 from device.manifest import Frozen
 from scripts import studies
+from scripts.rnn_rows import CELL, KEY, append, rows, with_keys
 
 BUDGET = "budget"  # in a step's table: the cell's share of parameters
-ROWS = "rows.csv"
-COLUMNS = ("method", "budget", "seed", "parameters", "share", "paper_share", "recurrent_share")
+COLUMNS = (*CELL, "parameters", "share", "paper_share", "recurrent_share")
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
 
@@ -119,13 +116,14 @@ def run(
     ]
     mine = studies.share(cells, part)
     for seed in chosen.seeds:
-        done = _done(out)
-        own = [c for c in mine if c[0] == seed]
-        todo = [c for c in own if (c[1].name, f"{c[2]:g}", str(seed)) not in done]
+        done = {cell: row.get(KEY) for cell, row in rows(out).items()}
+        own = [(c, _key(chosen, study.parent, *c)) for c in mine if c[0] == seed]
+        todo = [(c, key) for c, key in own if done.get(_cell(*c), "") not in (None, key)]
         if todo or not mine:  # a part without cells makes the baselines
+            with_keys(out)
             runner = Runner(chosen, study.parent, data, out, seed)
-            for _, method, budget in todo:
-                _append(out, runner.cell(method, budget))
+            for (_, method, budget), key in todo:
+                append(out, runner.cell(method, budget) | {KEY: key})
 
 
 class Runner:
@@ -133,7 +131,7 @@ class Runner:
 
     def __init__(self, study: Study, beside: Path, data: Path, out: Path, seed: int) -> None:
         self.study, self.out, self.seed = study, out, seed
-        path = str(beside / study.recipe) if (beside / study.recipe).is_file() else study.recipe
+        path = _recipe(study, beside)
         self.recipe = recipe.load(path)
         plugin = tasks.plugin(self.recipe.task, recipe.find(path))
         self.task: Task = plugin.make(self.recipe.settings, defaults.folders(data), seed)
@@ -234,55 +232,41 @@ class Runner:
         )
 
 
-def _rows(out: Path) -> Iterator[dict[str, str]]:
-    """What is done."""
-    path = out / ROWS
-    if path.is_file():
-        with path.open(newline="", encoding="utf-8") as source:
-            yield from csv.DictReader(source)
+def _recipe(study: Study, beside: Path) -> str:
+    own = beside / study.recipe
+    return str(own) if own.is_file() else study.recipe
 
 
-def _done(out: Path) -> set[tuple[str, str, str]]:
-    return {(row["method"], row["budget"], row["seed"]) for row in _rows(out)}
+def _cell(seed: int, method: Method, budget: float) -> tuple[str, ...]:
+    """A cell's first columns."""
+    return (method.name, f"{budget:g}", str(seed))
 
 
-def _append(out: Path, row: dict[str, Any]) -> None:
-    """Add a line in one write; columns are those of the first row."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / ROWS
-    names = list(next(_rows(out), row))
-    rounded = {n: float(f"{v:.6g}") if isinstance(v, float) else v for n, v in row.items()}
-    with path.open("a", newline="", encoding="utf-8") as target:
-        writer = csv.DictWriter(target, names, restval="", extrasaction="ignore")
-        if not target.tell():
-            writer.writeheader()
-        writer.writerow(rounded)
-    print(json.dumps(rounded))
+def _key(study: Study, beside: Path, seed: int, method: Method, budget: float) -> str:
+    """Of everything that a cell is asked for; its stages' keys hold the data, too."""
+    scored = study.model_dump(include={"pretrained", "int8", "int8_keep"}, exclude_defaults=True)
+    asked = method.model_dump(exclude_defaults=True, exclude={"budgets"})
+    text = files.sha256(recipe.find(_recipe(study, beside)))
+    return store.key(text, scored, asked, budget, seed)
 
 
 @cli.command()
 def table(study: Path, out: Annotated[Path, typer.Option(help="results of run")]) -> None:
     """Print what is done so far as a Markdown table: mean ± standard deviation over seeds."""
     chosen = studies.read(study, Study)
-    of: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
-    for row in _rows(out):
-        of[row["method"], row["budget"]].append(row)
+    order = ["baseline", *(method.name for method in chosen.method)]
+    of: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for (method, budget, _), row in rows(out).items():
+        if method in order:
+            of[method, budget].append(row)
     if not of:
         raise errors.BadInputError(f"{out}: no finished cell: run the study first")
-    names = [n for n in next(iter(of.values()))[0] if n not in ("method", "budget", "seed")]
+    names = [n for n in next(iter(of.values()))[0] if n not in (*CELL, KEY)]
     print(f"| method | budget | seeds | {' | '.join(names)} |\n|{'---|' * (len(names) + 3)}")
-    order = ["baseline", *(method.name for method in chosen.method)]
     ranked = sorted(of.items(), key=lambda item: (-float(item[0][1]), order.index(item[0][0])))
-    for (method, budget), rows in ranked:
-        figures = [_spread([float(row[n]) for row in rows if row[n]]) for n in names]
-        print(f"| {method} | {float(budget):.0%} | {len(rows)} | {' | '.join(figures)} |")
-
-
-def _spread(values: list[float]) -> str:
-    if not values:
-        return "–"
-    mean = f"{fmean(values):.4g}"
-    return f"{mean} ± {stdev(values):.2g}" if len(values) > 1 else mean
+    for (method, budget), found in ranked:
+        figures = [studies.spread([float(row[n]) for row in found if row[n]]) for n in names]
+        print(f"| {method} | {float(budget):.0%} | {len(found)} | {' | '.join(figures)} |")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -66,6 +67,14 @@ def _kinds() -> dict[Any, type]:
         for table in get_args(Change)
         for kind in get_args(table.model_fields["kind"].annotation)
     }
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean ± standard deviation over seeds."""
+    if not values:
+        return "–"
+    mean = f"{fmean(values):.4g}"
+    return f"{mean} ± {stdev(values):.2g}" if len(values) > 1 else mean
 
 
 def share(cells: Sequence[Cell], part: str) -> list[Cell]:

@@ -1,5 +1,6 @@
 """The bench of recurrent compression: shipped studies, cells that start from one baseline, rows."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from scripts import rnn_bench, studies
 from tests.compress.rnn import texts
 
 STUDIES = Path(__file__).parents[2] / "benchmarks" / "studies"
+RECIPES = STUDIES.parent / "recipes"
 RECIPE = """
 name = "toy"
 task = "language"
@@ -95,18 +97,87 @@ def test_a_finished_row_is_known_and_tabled(
     with pytest.raises(BadInputError, match="no finished cell"):
         rnn_bench.table(tmp_path / "study.toml", tmp_path)
     for seed, ppl in ((0, 10.0), (1, 12.0)):
-        row = {"method": "SVD", "budget": "0.6", "seed": seed, "test_ppl": ppl}
-        rnn_bench._append(tmp_path / "out", row)
-    rnn_bench._append(
-        tmp_path / "out", {"method": "baseline", "budget": "1", "seed": 0, "test_ppl": 9.0}
-    )
-    assert ("SVD", "0.6", "1") in rnn_bench._done(tmp_path / "out")
+        row = {"method": "SVD", "budget": "0.6", "seed": seed, "test_ppl": ppl, "key": "k"}
+        rnn_bench.append(tmp_path / "out", row)
+    for method in ("baseline", "of an older study"):
+        row = {"method": method, "budget": "1", "seed": 0, "test_ppl": 9.0, "key": "k"}
+        rnn_bench.append(tmp_path / "out", row)
+    rnn_bench.append(tmp_path / "out", row | {"method": "baseline", "test_ppl": 8.0})  # again
+    assert ("SVD", "0.6", "1") in rnn_bench.rows(tmp_path / "out")
     capsys.readouterr()
     rnn_bench.table(tmp_path / "study.toml", tmp_path / "out")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "| method | budget | seeds | test_ppl |"
-    assert lines[2] == "| baseline | 100% | 1 | 9 |"
-    assert lines[3] == "| SVD | 60% | 2 | 11 ± 1.4 |"
+    assert lines[2] == "| baseline | 100% | 1 | 8 |"
+    assert lines[3:] == ["| SVD | 60% | 2 | 11 ± 1.4 |"]
+
+
+class _Runner:
+    """Does a cell at once."""
+
+    def __init__(self, *_: object) -> None:
+        self.seed = _[-1]
+
+    def cell(self, method: rnn_bench.Method, budget: float) -> dict[str, object]:
+        MADE.append(method.name)
+        return {"method": method.name, "budget": f"{budget:g}", "seed": self.seed, "test_ppl": 1.0}
+
+
+MADE: list[str] = []
+
+
+def test_a_study_that_was_changed_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rnn_bench, "Runner", _Runner)
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    study, out = tmp_path / "study.toml", tmp_path / "out"
+    smaller = 'name = "smaller"\nscratch = true\nsteps = [{ kind = "rnn-svd", energy = '
+
+    def made(text: str) -> list[str]:
+        study.write_text(text)
+        MADE.clear()
+        rnn_bench.run(study, tmp_path, out)
+        return [*MADE]
+
+    assert made(STUDY) == ["baseline", "SVD", "smaller"]
+    assert made(STUDY) == []
+    assert made(STUDY.replace("budgets = [0.6]", "budgets = [0.6, 0.5]")) == ["SVD", "smaller"]
+    changed = STUDY.replace(f"{smaller}1.0", f"{smaller}0.9")
+    assert changed != STUDY and made(changed) == ["smaller"]
+    assert made(changed) == []
+    assert made(changed.replace("seeds = [0]", "seeds = [0]\nint8 = true")) == [
+        "baseline", "SVD", "smaller",
+    ]  # fmt: skip
+    (tmp_path / "recipe.toml").write_text(RECIPE.replace("lr = 0.02", "lr = 0.03"))
+    assert len(made(changed)) == 3
+
+
+def test_rows_of_before_there_were_keys_are_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rnn_bench, "Runner", _Runner)
+    kept = STUDIES.parent / "results" / "language-short"
+    shutil.copytree(kept, tmp_path / "out")
+    study = tmp_path / "study.toml"
+    text = (STUDIES / "language-short.toml").read_text().replace("../recipes", f"{RECIPES}")
+
+    def made(more: str) -> set[str]:
+        study.write_text(f"{text}\n{more}")
+        MADE.clear()
+        rnn_bench.run(study, tmp_path, tmp_path / "out")
+        return {*MADE}
+
+    assert made("") == {"L1 columns + SVD", "random units"}  # were not done, one for one budget
+    assert made("") == set()
+    for energy in (0.5, 0.6):  # a method that is new has a key all the same
+        step = f'steps = [{{ kind = "rnn-svd", energy = {energy} }}]'
+        assert made(f'[[method]]\nname = "new"\n{step}\n') == {"new"}
+    found = rnn_bench.rows(tmp_path / "out")
+    before = rnn_bench.rows(kept)
+    assert {cell: found[cell] | {"key": None} for cell in before} == {
+        cell: row | {"key": None} for cell, row in before.items()
+    }
 
 
 def test_what_is_no_study_is_refused(tmp_path: Path) -> None:
