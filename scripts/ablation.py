@@ -1,6 +1,7 @@
 """What every part of a recipe is worth: each on and off, one CSV row per combination.
 
     python scripts/ablation.py RECIPE --data DIR [--out DIR] [--seed N]… [--part I/N]
+    python scripts/ablation.py table RECIPE [--out DIR]
 
 The parts are the steps that change the network (prune, lowrank, compact, …), distillation, and the
 numbers of the deployed file. Training is no part: every combination trains for as many epochs as
@@ -38,6 +39,7 @@ from compress.recipe import Recipe, find, load
 from compress.steps import Cicr, Codebook, Finetune, NetAdapt, Quantize, Step, Tuning
 from compress.task import Task
 from device import bundle, errors, files
+from scripts import studies
 
 DISTIL, BASELINE = "distil", "baseline"
 COLUMNS = (
@@ -55,6 +57,17 @@ COLUMNS = (
     "train_minutes",
     "key",
 )
+
+FIGURES = {  # of a table: the column's title and unit
+    "score": ("score", 1.0),
+    "validation": ("validation", 1.0),
+    "macs": ("M MACs", 1e6),
+    "parameters": ("parameters, k", 1e3),
+    "bytes": ("file, kB", 1e3),
+    "zipped": ("deflated, kB", 1e3),
+    "p50_ms": ("p50, ms", 1.0),
+    "train_minutes": ("training, min", 1.0),
+}
 
 
 def parts(recipe: Recipe) -> tuple[str, ...]:
@@ -244,7 +257,7 @@ def main(
         raise errors.BadInputError(f"--part {part}: not I/N with I below N")
     loaded = load(recipe)
     folders = defaults.folders(data)
-    target, console = out or Path("runs") / f"ablation-{loaded.name}", Console(soft_wrap=True)
+    target, console = out or _folder(loaded), Console(soft_wrap=True)
     for chosen in seed or [loaded.seed]:
         task = tasks.plugin(loaded.task, find(recipe)).make(loaded.settings, folders, chosen)
         rows = run(loaded, task, chosen, target, (int(index), int(of)), console)
@@ -257,7 +270,41 @@ def main(
     console.print(f"rows: {target}; load {os.getloadavg()[0]:.1f} while it ended")
 
 
+def table(
+    recipe: Annotated[str, typer.Argument(help="path of a recipe, or the name of a shipped one")],
+    out: Annotated[Path | None, typer.Option(help="default: runs/ablation-RECIPE")] = None,
+) -> None:
+    """Print what is done so far as a Markdown table: mean ± standard deviation over seeds."""
+    loaded = load(recipe)
+    names, folder = parts(loaded), out or _folder(loaded)
+    done = {
+        (row["cell"], row["seed"]): row
+        for path in sorted(folder.glob("seed*.csv"))
+        for row in read(path)
+    }
+    if not done:
+        raise errors.BadInputError(f"{folder}: no finished combination: run the recipe first")
+    print(f"score: {next(iter(done.values()))['primary']} on the final split\n")
+    columns = ("combination", *(what for what, _ in FIGURES.values()), "seeds")
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    for on in combinations(names):
+        found = [row for (cell, _), row in done.items() if cell == title(names, on)]
+        if found:
+            figures = [
+                studies.spread([float(row[name]) / unit for row in found])
+                for name, (_, unit) in FIGURES.items()
+            ]
+            print(f"| {title(names, on)} | {' | '.join(figures)} | {len(found)} |")
+
+
+def _folder(recipe: Recipe) -> Path:
+    return Path("runs") / f"ablation-{recipe.name}"
+
+
 if __name__ == "__main__":
-    cli = typer.Typer(add_completion=False)
-    cli.command()(main)
+    if len(sys.argv) > 1 and sys.argv[1] not in ("run", "table", "--help"):
+        sys.argv.insert(1, "run")  # a recipe alone is run
+    cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+    cli.command("run")(main)
+    cli.command()(table)
     errors.run(cli)

@@ -1,6 +1,8 @@
 """Combinations of a recipe's parts: which there are, what they share, what is not done again."""
 
 import csv
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,3 +138,35 @@ def test_cells_share_stages_and_finished_rows_stay(
     monkeypatch.setattr(pipeline, "train", never)
     monkeypatch.setattr(advance, "advance", never)
     assert ablation.run(loaded, task, 0, out, (0, 1), QUIET) == rows
+
+
+def test_a_table_has_a_line_for_every_combination_that_is_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _loaded(tmp_path, SHORT)
+    with pytest.raises(BadInputError, match="no finished combination"):
+        ablation.table(str(tmp_path / "r.toml"), tmp_path)
+    row = dict.fromkeys(ablation.COLUMNS, "1") | {"primary": "top1"}
+
+    def made(cell: str, seed: int, score: str) -> dict[str, str]:
+        return row | {"cell": cell, "seed": str(seed), "score": score, "macs": "2500000"}
+
+    ablation.write(tmp_path / "seed0.csv", [made("prune", 0, "80.0"), made("baseline", 0, "90.0")])
+    ablation.write(tmp_path / "seed1-0of2.csv", [made("prune", 1, "84.0"), made("gone", 1, "1")])
+    ablation.table(str(tmp_path / "r.toml"), tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "score: top1 on the final split"
+    assert lines[2].startswith("| combination | score | validation | M MACs | parameters, k |")
+    assert lines[4].startswith("| baseline | 90 | 1 | 2.5 | 0.001 |") and lines[4].endswith("| 1 |")
+    assert lines[5].startswith("| prune | 82 ± 2.8 | 1 ± 0 | 2.5 ± 0 |")
+    assert lines[5].endswith("| 2 |") and len(lines) == 6
+
+
+@pytest.mark.parametrize("arguments", [[], ["run"], ["table"]])
+def test_a_recipe_alone_is_run(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [ablation.__file__, *arguments, "nothing"])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(ablation.__file__, run_name="__main__")
+    assert left.value.code == 2 and "nothing: no such recipe" in capsys.readouterr().err
