@@ -3,14 +3,29 @@
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
+from pydantic import TypeAdapter
+from safetensors.torch import load_file
 
-from compress import quantization
+from compress import mask_networks, quantization
+from compress.mask_networks import Network
+from compress.nodes import nodes
 from device import bundle, signing
+from device.enhancer import StreamEnhancer
+from tests.compress.test_mask_networks import RATE, half_a_minute, offline
 
 ZOO = Path(__file__).parents[2] / "models" / "zoo"
 BUNDLES = sorted(path.parent.name for path in ZOO.glob("*/manifest.json"))
 STORED = {"static-int8": "INT8", "dynamic-int8": "INT8", "fp16": "FLOAT16"}  # weights by scheme
+NODES = {
+    "enhancer-bands": 133,  # 35 of them unpack float16 weights, once
+    "enhancer-bands-baseline": 98,
+    "enhancer-fullsubnet": 129,
+    "enhancer-fullsubnet-baseline": 129,
+    "enhancer-tcn": 87,
+    "enhancer-tcn-baseline": 87,
+}
 PAIRS = sorted(name for name in BUNDLES if f"{name}-baseline" in BUNDLES)
 
 
@@ -49,3 +64,30 @@ def test_the_fast_classifier_is_small_and_all_integers() -> None:
     assert fast.inputs[0].shape == (1, 160, 160, 3) and fast.result.bytes < 2e6
     assert fast.result.macs < 0.6 * bundle.read(ZOO / "birds").manifest.result.macs
     quantization.check(ZOO / "birds-fast" / bundle.MODEL, quantization.SCHEMES["static-int8"])
+
+
+@pytest.mark.parametrize("name", [name for name in BUNDLES if name.startswith("enhancer-")])
+def test_an_enhancer_is_not_of_more_nodes_than_it_was(name: str) -> None:
+    assert nodes(ZOO / name / bundle.MODEL) <= NODES[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        ("enhancer-bands-baseline", "enhancer-bands-27"),
+        ("enhancer-fullsubnet-baseline", "enhancer-fullsubnet-14"),
+    ],
+)
+def test_half_a_minute_of_a_baseline_is_that_of_its_weights(name: str, weights: str) -> None:
+    """Torch on the whole recording; the bundle frame by frame."""
+    loaded = bundle.load(ZOO / name)
+    table = tomllib.loads(loaded.bundle.manifest.recipe)["model"]
+    model = TypeAdapter[Network](Network).validate_python(table)
+    net = model.build(RATE)
+    net.load_state_dict(load_file(ZOO / "weights" / f"{weights}.safetensors"))
+    front = mask_networks.front_end(model, RATE)
+    assert loaded.bundle.manifest.preprocessing == front
+    samples = half_a_minute()
+    expected = offline(net.eval(), front, samples)
+    np.testing.assert_allclose(StreamEnhancer(loaded).enhance(samples), expected, atol=1e-5)
+    assert np.abs(expected - samples).max() > 0.01
