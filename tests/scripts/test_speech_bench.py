@@ -153,6 +153,9 @@ def test_dtln_is_the_published_network(data_folder: Path) -> None:
         whole = net(torch.from_numpy(sound)[None])[0].numpy()
     np.testing.assert_allclose(system.enhance(sound), whole, atol=1e-4)
     assert system.parameters == pytest.approx(sum(p.numel() for p in net.parameters()), rel=1e-2)
+    first = 512 * (257 + 128 + 128 + 128) + 128 * 257
+    second = 512 * 256 + 512 * (256 + 128 + 128 + 128) + 128 * 256 + 256 * 512
+    assert (system.macs, system.nodes) == (first + second, 43 + 60)
 
 
 def test_mel_filters_are_slaneys() -> None:
