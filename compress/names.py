@@ -6,6 +6,9 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from device.errors import BadInputError
+from models.projections import Matrix
+
+KNOWN = (nn.modules.conv._ConvNd, nn.Linear, nn.RNNBase, nn.RNNCellBase)
 
 
 def matching(patterns: Iterable[str], names: Iterable[str]) -> frozenset[str]:
@@ -32,6 +35,21 @@ def layers(net: nn.Module) -> list[str]:
         for name, module in net.named_modules()
         if any(True for _ in module.parameters(recurse=False)) and not any(module.children())
     ]
+
+
+def weights(net: nn.Module) -> dict[str, tuple[str, nn.Parameter]]:
+    """Every kernel and matrix, recurrent ones too: its layer, as in `layers`, and its values.
+
+    They are called like their layers; one of several, as in "lstm.weight_hh_l0", by its own name.
+    """
+    found = {}
+    for name, values in net.named_parameters():
+        layer = name.rpartition(".")[0]
+        holders = net.get_submodule(layer), net.get_submodule(layer.rpartition(".")[0])
+        known = isinstance(holders[0], KNOWN) or isinstance(holders[1], Matrix)
+        if known and values.ndim > 1:
+            found[name.removesuffix(".weight")] = layer, values
+    return found
 
 
 def replace(net: nn.Module, name: str, other: nn.Module) -> None:

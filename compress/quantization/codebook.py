@@ -35,7 +35,6 @@ from torch import Tensor, nn
 from compress import names
 from compress.granularity import masks
 
-FILTERS = (nn.modules.conv._ConvNd, nn.Linear)
 ITERATIONS = 30
 FLOAT_BITS = 32
 CHUNK = 1 << 22  # distances held at a time
@@ -44,9 +43,9 @@ LEAST = 1e-6  # of the mean importance: no weight may move freely
 
 @dataclass(frozen=True)
 class Coded:
-    """One layer after clustering."""
+    """One kernel or matrix after clustering."""
 
-    layer: str
+    layer: str  # as in compress/names.py: weights
     weights: int
     entries: int
     vector: int
@@ -103,16 +102,18 @@ class Shared:
     """The coded layers of a network; a companion of its fine-tuning (compress/train.py)."""
 
     def __init__(self) -> None:
-        self.layers: dict[str, tuple[nn.Module, Tensor, int, int]] = {}  # indices, entries, d
+        self.layers: dict[str, tuple[nn.Parameter, Tensor, int, int]] = {}  # indices, entries, d
 
-    def add(self, name: str, layer: nn.Module, indices: Tensor, entries: int, vector: int) -> None:
+    def add(
+        self, name: str, weight: nn.Parameter, indices: Tensor, entries: int, vector: int
+    ) -> None:
         """A layer whose vectors share entries by `indices`."""
-        self.layers[name] = layer, indices, entries, vector
+        self.layers[name] = weight, indices, entries, vector
 
     def to(self, device: torch.device) -> "Shared":
         self.layers = {
-            name: (layer, indices.to(device), entries, vector)
-            for name, (layer, indices, entries, vector) in self.layers.items()
+            name: (weight, indices.to(device), entries, vector)
+            for name, (weight, indices, entries, vector) in self.layers.items()
         }
         return self
 
@@ -122,17 +123,14 @@ class Shared:
 
     def step(self) -> None:
         """Every weight gets the gradient of its entry: the sum over all that share it."""
-        for layer, indices, entries, vector in self.layers.values():
-            gradient = layer.weight.grad
-            if isinstance(gradient, Tensor):
-                layer.weight.grad = _shared(gradient, indices, entries, vector, mean=False)
+        for weight, indices, entries, vector in self.layers.values():
+            if weight.grad is not None:
+                weight.grad = _shared(weight.grad, indices, entries, vector, mean=False)
 
     def tie(self) -> None:
         """Make weights that share an entry equal to the last bit."""
         with torch.no_grad():
-            for layer, indices, entries, vector in self.layers.values():
-                weight = layer.weight
-                assert isinstance(weight, Tensor)
+            for weight, indices, entries, vector in self.layers.values():
                 weight.copy_(_shared(weight, indices, entries, vector, mean=True))
 
     def state_dict(self) -> dict[str, Any]:
@@ -140,8 +138,8 @@ class Shared:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Indices are found again in the same way; a checkpoint must agree."""
-        for name, (layer, _, entries, vector) in self.layers.items():
-            self.layers[name] = layer, state[name], entries, vector
+        for name, (weight, _, entries, vector) in self.layers.items():
+            self.layers[name] = weight, state[name], entries, vector
 
 
 def code(
@@ -153,10 +151,10 @@ def code(
     keep: Iterable[str],
     seed: int,
 ) -> tuple[Shared, tuple[Coded, ...]]:
-    """Replace the weights of `net`, in place, by their codebooks' entries.
+    """Replace the kernels and matrices of `net`, in place, by their codebooks' entries.
 
     Args:
-        importance: h of a layer, of its weight's shape; a layer that is missing counts evenly.
+        importance: h by name, of the weight's shape; one that is missing counts evenly.
         keep: patterns of names of layers that stay as they are.
 
     A layer stays as it is, too, if its codebook would make it no smaller or it is all zeros; its
@@ -167,17 +165,18 @@ def code(
     """
     shared, coded = Shared(), []
     kept = names.matching(keep, names.layers(net))
-    for name, layer in net.named_modules():
-        if not isinstance(layer, FILTERS) or name in kept:
+    for name, (layer, parameter) in names.weights(net).items():
+        if layer in kept:
             continue
-        weight = layer.weight.detach()
+        weight = parameter.detach()
         d = math.gcd(vector, weight[0].numel())
         plan = Coded(name, weight.numel(), entries, d, 0.0)
         if plan.bits >= weight.numel() * FLOAT_BITS or not weight.any():
             continue
         h = importance.get(name, torch.ones_like(weight))
         v, h = (values.float().cpu().reshape(-1, d) for values in (weight, h))
-        free = v.any(1) if masks.held(layer) else torch.ones(len(v), dtype=torch.bool)
+        held = masks.held(net.get_submodule(layer))
+        free = v.any(1) if held else torch.ones(len(v), dtype=torch.bool)
         zero = int(not free.all())  # one entry is that of the zeros
         chosen, nearest = cluster(v[free], h[free], entries - zero, seed)
         codebook = torch.cat((torch.zeros(zero, d), chosen))
@@ -186,8 +185,8 @@ def code(
         found = codebook[indices].view(weight.shape).to(weight)
         change = float((found - weight).square().mean().sqrt() / weight.std().clamp_min(1e-12))
         with torch.no_grad():
-            layer.weight.copy_(found)
-        shared.add(name, layer, indices, entries, d)
+            parameter.copy_(found)
+        shared.add(name, parameter, indices, entries, d)
         coded.append(Coded(name, weight.numel(), entries, d, change))
     return shared, tuple(coded)
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from pydantic import JsonValue, TypeAdapter
-from torch import Tensor, nn
+from torch import Tensor, autograd, nn
 
+from compress import names
 from compress.figures import Figure, Series
 from compress.quantization import codebook
 from compress.quantization.codebook import Coded
@@ -38,7 +39,8 @@ def run(context: Context, net: nn.Module, step: Codebook) -> Outcome:
     )
     if not coded:
         raise FieldwrenError(
-            f"no layer is smaller with a codebook of {step.entries} entries: take fewer"
+            f"no layer that may change is smaller with a codebook of {step.entries} entries: "
+            "take fewer, or keep fewer layers"
         )
     log: tuple[Epoch, ...] = ()
     if step.finetune is not None:
@@ -54,18 +56,17 @@ def run(context: Context, net: nn.Module, step: Codebook) -> Outcome:
 
 
 def importance(context: Context, net: nn.Module, weighting: str) -> Mapping[str, Tensor]:
-    """h of every layer; empty where all weights count alike."""
+    """h of every kernel and matrix; empty where all weights count alike."""
     if weighting == "none":
         return {}
     calibration = Calibration.of(context.task, net, context.seed)
-    names, found = calibration.layers(), dict[str, Tensor]()
-    for gradients in calibration.gradients(EXAMPLES):
-        for layer, gradient in gradients.items():
-            weight = layer.weight
-            assert isinstance(weight, Tensor)
+    weights = {name: values for name, (_, values) in names.weights(net).items()}
+    found = dict[str, Tensor]()
+    for loss in calibration.losses(EXAMPLES):
+        gradients = autograd.grad(loss, [*weights.values()], materialize_grads=True)
+        for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
             product = gradient if weighting == "hessian" else gradient * weight.detach()
             value = product.square() if weighting == "hessian" else product.abs()
-            name = names[layer]
             found[name] = found[name] + value if name in found else value
     return found
 

@@ -1,7 +1,8 @@
 """Zero weights, rows, windows or groups of kernels, for good: smaller downloads, not faster.
 
 Depthwise convolutions and the layers of the answer stay whole: they hold few weights and need all
-of them. Remove channels before this step, not after it, and factorise before, too: a product of
+of them. So do recurrent layers, which are named: columns and ranks of theirs can go (rnn-columns,
+rnn-svd). Remove channels before this step, not after it, and factorise before, too: a product of
 small convolutions made from a sparse kernel is not sparse.
 """
 
@@ -26,7 +27,10 @@ def run(context: Context, net: nn.Module, step: Sparse) -> Outcome:
     """
     layers = _layers(context, net, step.keep)
     if not layers:
-        raise FieldwrenError("nothing to zero: every layer with filters is kept whole")
+        raise FieldwrenError(
+            "nothing to zero: every convolution and linear layer is kept whole, and matrices of "
+            "recurrent layers always are"
+        )
     modules = list(layers.values())
     if step.score == "magnitude":
         found = scores.magnitude(modules)
@@ -38,7 +42,10 @@ def run(context: Context, net: nn.Module, step: Sparse) -> Outcome:
     total = sum(W.numel() for W in weights)
     gone = sum(int((W == 0).sum()) for W in weights)
     print(f"sparse: {gone:,} of {total:,} weights are zero, {gone / total:.1%}")
-    return Outcome(structure=list(layers), figures=(_figure(step, zeros),))
+    whole = _recurrent(net)
+    if whole:
+        print(f"sparse: matrices of recurrent layers stay whole: {', '.join(whole)}")
+    return Outcome(structure=list(layers), figures=(_figure(step, zeros, whole),))
 
 
 def rebuild(net: nn.Module, example: Tensor, record: Record) -> None:
@@ -59,9 +66,18 @@ def _layers(context: Context, net: nn.Module, keep: tuple[str, ...]) -> dict[str
     }
 
 
-def _figure(step: Sparse, zeros: dict[str, float]) -> Figure:
+def _recurrent(net: nn.Module) -> list[str]:
+    """Layers whose matrices this step does not know."""
+    found = [layer for layer, _ in names.weights(net).values()]
+    return [
+        layer for layer in dict.fromkeys(found) if not isinstance(net.get_submodule(layer), FILTERS)
+    ]
+
+
+def _figure(step: Sparse, zeros: dict[str, float], whole: list[str]) -> Figure:
+    but = f" but {', '.join(whole)}" if whole else ""
     return Figure(
-        title=f"sparse ({step.grain}): zeros in every layer",
+        title=f"sparse ({step.grain}): zeros in every layer{but}",
         x="layer, in order",
         y="share",
         series=(

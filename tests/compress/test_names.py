@@ -28,6 +28,22 @@ def test_layers_are_what_holds_weights() -> None:
     assert names.layers(net) == ["0.0", "1"]
 
 
+def test_weights_are_kernels_and_matrices_recurrent_ones_too() -> None:
+    net = nn.ModuleDict(
+        {"lstm": nn.LSTM(3, 4), "norm": nn.LayerNorm((2, 2)), "out": nn.Linear(4, 2)}
+    )
+    found = names.weights(net)
+    assert list(found) == ["lstm.weight_ih_l0", "lstm.weight_hh_l0", "out"]
+    assert [layer for layer, _ in found.values()] == ["lstm", "lstm", "out"]
+    assert found["out"][1] is net["out"].weight
+    language = texts.network()
+    matrices = [p for p in language.parameters() if p.ndim > 1]
+    found = names.weights(language)
+    assert "layers.0.h.matrices.0.factors.0" in found
+    assert [id(values) for _, values in found.values()] == [id(values) for values in matrices]
+    assert {layer for layer, _ in found.values()} == set(names.layers(language))
+
+
 def _code(net: nn.Module, keep: list[str]) -> object:
     return codebook.code(net, {}, entries=4, vector=1, keep=keep, seed=0)
 

@@ -14,7 +14,7 @@ from compress import advance, count, export, pipeline, recipe, store
 from compress.lowrank import FORMS, base, choose, latency
 from compress.stages import STAGES, Context
 from compress.stages import lowrank as lowrank_stage
-from compress.steps import LowRank, Step
+from compress.steps import LowRank, Sparse, Step
 from compress.tasks import birds
 from device.errors import FieldwrenError
 from device.runtime import Runtime
@@ -212,6 +212,22 @@ def _alone(kind: str, table: str, tmp_path: Path) -> store.Record:
 def test_what_cannot_be_done_is_said(kind: str, table: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(FieldwrenError, match=message):
         _alone(kind, f'[[steps]]\nkind = "{kind}"\n{table}\n', tmp_path)
+
+
+def test_sparse_names_the_recurrent_layers_it_leaves_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Task:
+        def head(self, net: nn.Module) -> list[nn.Module]:
+            return []
+
+    net = nn.ModuleDict({"sub": nn.LSTM(8, 8, 2), "out": nn.Linear(8, 8)})
+    context = Context(Task(), 0, torch.rand(1), None, tmp_path)  # type: ignore[arg-type]
+    step = Sparse(kind="sparse", sparsity=0.5)
+    outcome = STAGES["sparse"].run(context, net, step)
+    assert outcome.structure == ["out"]
+    assert outcome.figures[0].title.endswith("every layer but sub")
+    assert "recurrent layers stay whole: sub\n" in capsys.readouterr().out
 
 
 class _Twice(nn.Module):

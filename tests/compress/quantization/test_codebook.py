@@ -15,6 +15,7 @@ from compress.stages import codebook as stage
 from compress.steps import Codebook
 from device.errors import FieldwrenError
 from tests.compress import graphs, shapes
+from tests.compress.rnn import texts
 
 
 def _best(values: list[float], h: list[float], entries: int) -> float:
@@ -176,6 +177,31 @@ def test_the_stage_codes_tunes_and_reports(weighting: str, tmp_path: Path) -> No
         assert _distinct(net, str(layer["layer"]), int(str(layer["vector"]))) <= 8
     assert not torch.equal(net.get_parameter("stem.conv.weight"), stem)  # tuned, but not coded
     assert _distinct(net, "stem.conv", 1) > 8
+
+
+@pytest.mark.parametrize("weighting", ["none", "hessian"])
+def test_recurrent_matrices_are_coded_too(weighting: str, tmp_path: Path) -> None:
+    task = texts.task(tmp_path / "text")
+    net = texts.network()
+    context = Context(task, 0, task.example(), None, tmp_path / "checkpoint.pt")
+    step = Codebook.model_validate(
+        {
+            "kind": "codebook",
+            "entries": 4,
+            "weighting": weighting,
+            "keep": ["table.*"],
+            "finetune": {"epochs": 1, "lr": 1e-3, "optimizer": "adamw"},
+        }
+    )
+    before = copy.deepcopy(net.state_dict())
+    outcome = stage.run(context, net, step)
+    assert isinstance(outcome.structure, dict)
+    layers = outcome.structure["layers"]
+    assert isinstance(layers, list) and len(layers) == 4
+    for name, value in net.state_dict().items():
+        if value.ndim > 1:
+            assert (len(value.unique()) <= 4) == (not name.startswith("table."))
+            assert not torch.equal(value, before[name])
 
 
 def test_a_codebook_larger_than_the_weights_is_refused(tmp_path: Path) -> None:
