@@ -70,13 +70,13 @@ def read_audio(path: Path, rate: int) -> Samples:
             samples, own_rate = file.read(dtype="float32", always_2d=True), file.samplerate
     except (OSError, soundfile.LibsndfileError) as error:
         raise BadInputError(f"{path}: cannot be read as sound: {error}") from error
-    if not len(samples):
-        raise BadInputError(f"{path}: holds no samples")
     if not np.isfinite(samples).all():
         raise BadInputError(f"{path}: holds samples that are not finite")
     mono: Samples = samples.mean(1)
     if own_rate != rate:
         mono = soxr.resample(mono, own_rate, rate)
+    if not len(mono):  # a sample or two may be none at a lower rate
+        raise BadInputError(f"{path}: holds no samples")
     return mono
 
 

@@ -190,9 +190,10 @@ def test_a_streamed_flac_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 def test_empty_and_non_finite_files_are_refused(tmp_path: Path) -> None:
-    empty = write(tmp_path / "empty.wav", np.zeros(0, np.float32))
-    with pytest.raises(BadInputError, match=r"empty\.wav: holds no samples"):
-        speech.read_audio(empty, RATE)
+    for samples in (0, 1):
+        empty = write(tmp_path / "empty.wav", np.zeros(samples, np.float32), 48_000)
+        with pytest.raises(BadInputError, match=r"empty\.wav: holds no samples"):
+            speech.read_audio(empty, RATE)
     bad = tmp_path / "nan.wav"
     soundfile.write(bad, np.array([0, np.nan], np.float32), RATE, subtype="FLOAT")
     with pytest.raises(BadInputError, match=r"nan\.wav: holds samples that are not finite"):
