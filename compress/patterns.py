@@ -82,6 +82,24 @@ def segments(graph: tp.DependencyGraph, group: Group, kinds: tuple[type, ...]) -
     ]
 
 
+def portions(
+    graph: tp.DependencyGraph, group: Group, channels: int
+) -> list[tuple[str, frozenset[int]]]:
+    """Layers for which some of a whole group's channels are all they have, and those positions.
+
+    torch.split hands such portions out, torch.cat joins them: one channel of each has to stay.
+    """
+    found = []
+    for member in group:
+        node = member.dep.target
+        produces = graph.is_out_channel_pruning_fn(member.dep.handler)
+        has = graph.get_out_channels(node) if produces else graph.get_in_channels(node)
+        own = frozenset(int(index) % channels for index in member.root_idxs)
+        if len(member.idxs) == has and len(own) < channels:
+            found.append((title(node), own))
+    return found
+
+
 def _portion(reader: Node, split: Any) -> int:
     sources = reader.grad_fn.next_functions
     return min((number for source, number in sources if source is split), default=0)

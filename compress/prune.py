@@ -13,15 +13,18 @@ position in all parts: counts and rounding then hold in every part.
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch_pruning as tp
+from pydantic import model_validator
 from torch import Tensor, nn
 from torch_pruning.dependency.node import Node
 
 from compress import patterns
 from compress.criteria import CRITERIA
 from compress.criteria.base import Group, Statistics
+from compress.passes import Example, answers, exact, inputs
 from compress.resting import differentiable
 from compress.statistics import Calibration
 from device.errors import FieldwrenError
@@ -38,6 +41,16 @@ class Cut(Frozen):
     channels: int
     removed: tuple[int, ...]
     members: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        removed = set(self.removed)
+        if len(removed) < len(self.removed) or not removed < set(range(self.channels)):
+            raise ValueError(
+                f"{self.layer}: of its channels 0 to {self.channels - 1} each may go once, and one "
+                "must stay"
+            )
+        return self
 
     @property
     def kept(self) -> int:
@@ -58,11 +71,24 @@ class Scored:
     layer: str
     members: tuple[str, ...]
     scores: Tensor  # [channels]
+    portions: frozenset[frozenset[int]] = frozenset()  # channels that are all that some layer has
+
+    def cut(self, kept: int) -> Cut:
+        """Keep so many of the highest scores, and the highest of a portion that were left empty."""
+        order = self.scores.argsort(stable=True).tolist()
+        best = {max(portion, key=order.index) for portion in self.portions}
+        removed = [channel for channel in order if channel not in best][: len(order) - kept]
+        return Cut(
+            layer=self.layer,
+            channels=len(order),
+            removed=tuple(sorted(removed)),
+            members=self.members,
+        )
 
 
 def score_groups(
     net: nn.Module,
-    example: Tensor,
+    example: Example,
     head: Sequence[nn.Module],
     criterion: str,
     seed: int,
@@ -70,7 +96,8 @@ def score_groups(
 ) -> list[Scored]:
     """Score every prunable group of `net`; groups that hold a layer of `head` are left out.
 
-    `calibration` is of the same `net`; criteria that look at weights alone do without.
+    `head` may name layers, or blocks of them. `calibration` is of the same `net`; criteria that
+    look at weights alone do without.
 
     Raises:
         FieldwrenError: a group's channels cannot be removed.
@@ -78,11 +105,13 @@ def score_groups(
     graph = _graph(net, example)
     statistics = Statistics(seed=seed, calibration=calibration)
     found = []
-    groups = graph.get_all_groups(ignored_layers=list(head), root_module_types=ROOTS)
-    for group in (part for whole in groups for part in patterns.segments(graph, whole, ROOTS)):
+    whole = [part for layer in head for part in layer.modules()]
+    groups = graph.get_all_groups(ignored_layers=whole, root_module_types=ROOTS)
+    for group in (part for joined in groups for part in patterns.segments(graph, joined, ROOTS)):
         scores = CRITERIA[criterion](group, statistics)
         scores = scores.view(patterns.parts(group, len(scores)), -1).mean(0)
-        found.append(Scored(_root(group), tuple(_members(graph, group)), scores))
+        portions = frozenset(own for _, own in patterns.portions(graph, group, len(scores)))
+        found.append(Scored(_root(group), tuple(_members(graph, group)), scores, portions))
         if patterns.delicate(group) and len(scores) > 1:
             _try(net, example, group, found[-1])
     return found
@@ -98,7 +127,7 @@ def untouched(scored: Iterable[Scored]) -> Plan:
     )
 
 
-def mask(net: nn.Module, example: Tensor, plan: Plan) -> nn.Module:
+def mask(net: nn.Module, example: Example, plan: Plan) -> nn.Module:
     """Zero the plan's channels in place: the same function as after removal, the old shapes."""
     graph = _graph(net, example)
     with torch.no_grad():
@@ -111,7 +140,7 @@ def mask(net: nn.Module, example: Tensor, plan: Plan) -> nn.Module:
     return net
 
 
-def remove(net: nn.Module, example: Tensor, plan: Plan) -> nn.Module:
+def remove(net: nn.Module, example: Example, plan: Plan) -> nn.Module:
     """Cut the plan's channels out of `net`, in place; returns it."""
     graph = _graph(net, example)
     for cut in plan.cuts:
@@ -122,30 +151,24 @@ def remove(net: nn.Module, example: Tensor, plan: Plan) -> nn.Module:
     return net
 
 
-def whole_groups(net: nn.Module, example: Tensor, plan: Plan) -> list[Group]:
+def whole_groups(net: nn.Module, example: Example, plan: Plan) -> list[Group]:
     """torch_pruning's group of every cut, with all its channels."""
-    graph, modules = _graph(net, example), dict(net.named_modules())
-    groups = []
-    for cut in plan.cuts:
-        root = modules[cut.layer]
-        pruner = graph.get_pruner_of_module(root)
-        every = list(range(pruner.get_out_channels(root)))
-        groups.append(graph.get_pruning_group(root, pruner.prune_out_channels, every))
-    return groups
+    graph = _graph(net, example)
+    return [_whole(graph, net, cut) for cut in plan.cuts]
 
 
-def difference(net: nn.Module, example: Tensor, plan: Plan) -> float:
+def difference(net: nn.Module, example: Example, plan: Plan) -> float:
     """Largest |masked − removed| over the outputs, computed in float64 on a real input."""
-    example = example.double()
-    exact = copy.deepcopy(net).double().eval()
-    masked = mask(copy.deepcopy(exact), example, plan)
-    removed = remove(exact, example, plan)
+    example = exact(example)
+    removed = copy.deepcopy(net).double().eval()
+    masked = mask(copy.deepcopy(removed), example, plan)
+    remove(removed, example, plan)
     with torch.no_grad():
-        pairs = zip(_tensors(masked(example)), _tensors(removed(example)), strict=True)
-        return max(float((one - other).abs().max()) for one, other in pairs)
+        one, other = (answers(net(*inputs(example))) for net in (masked, removed))
+        return max(float((a - b).abs().max()) for a, b in zip(one, other, strict=True))
 
 
-def proven(net: nn.Module, example: Tensor, plan: Plan) -> float:
+def proven(net: nn.Module, example: Example, plan: Plan) -> float:
     """Largest |masked − removed|, where that is as good as nothing.
 
     Raises:
@@ -168,33 +191,58 @@ def proven(net: nn.Module, example: Tensor, plan: Plan) -> float:
     )
 
 
-def _graph(net: nn.Module, example: Tensor) -> tp.DependencyGraph:
+def one_slope(module: nn.Module) -> bool:
+    """Whether a layer's only weight is of all channels together: nothing of it goes with one."""
+    return isinstance(module, nn.PReLU) and module.num_parameters == 1
+
+
+def _graph(net: nn.Module, example: Example) -> tp.DependencyGraph:
+    def forward(net: nn.Module, example: Example) -> list[Tensor]:
+        return [one for one in answers(net(*inputs(example))) if one.grad_fn is not None]
+
     with differentiable(net):  # the graph is traced through autograd
-        graph = tp.DependencyGraph().build_dependency(net, example_inputs=example, verbose=False)
+        graph = tp.DependencyGraph().build_dependency(net, example, forward, verbose=False)
     return patterns.checked(graph)
 
 
+def _whole(graph: tp.DependencyGraph, net: nn.Module, cut: Cut) -> Group:
+    root = dict(net.named_modules()).get(cut.layer)
+    if not isinstance(root, ROOTS) or root not in graph.module2node:
+        raise FieldwrenError(f"the channel plan is for another network: no layer {cut.layer} here")
+    pruner = graph.get_pruner_of_module(root)
+    every = list(range(pruner.get_out_channels(root)))
+    return graph.get_pruning_group(root, pruner.prune_out_channels, every)
+
+
 def _groups(graph: tp.DependencyGraph, net: nn.Module, plan: Plan) -> list[Group]:
-    modules = dict(net.named_modules())
     groups = []
     for cut in plan.cuts:
         if not cut.removed:
             continue
-        root = modules[cut.layer]
-        pruner = graph.get_pruner_of_module(root)
-        channels = pruner.get_out_channels(root)
-        whole = graph.get_pruning_group(root, pruner.prune_out_channels, list(range(channels)))
+        whole = _whole(graph, net, cut)
+        channels = len(whole[0].idxs)
         count = patterns.parts(whole, channels)
         if channels != count * cut.channels:
-            raise FieldwrenError(f"the channel plan is for another network: {cut.layer}")
+            raise FieldwrenError(
+                f"the channel plan is for another network: {cut.layer} has {channels // count} "
+                f"channels here, {cut.channels} there"
+            )
+        for layer, portion in patterns.portions(graph, whole, cut.channels):
+            if portion <= set(cut.removed):
+                raise FieldwrenError(
+                    f"{cut.layer}: the channel plan leaves {layer} no channel, one must stay"
+                )
+        root, handler = whole[0].dep.target.module, whole[0].dep.handler
         removed = patterns.spread(cut.removed, cut.channels, count)
-        groups.append(graph.get_pruning_group(root, pruner.prune_out_channels, removed))
+        groups.append(graph.get_pruning_group(root, handler, removed))
     return groups
 
 
 def _own_parameters(node: Node) -> list[Tensor]:
     """What a member makes its channels of, the pruned axis first."""
     target = node.module
+    if one_slope(target):
+        return []
     if isinstance(target, nn.Parameter):
         return [target.data.movedim(node.pruning_dim, 0)]
     if isinstance(target, nn.modules.batchnorm._BatchNorm) and not target.affine:
@@ -206,13 +254,15 @@ def _own_parameters(node: Node) -> list[Tensor]:
     return own
 
 
-def _try(net: nn.Module, example: Tensor, group: Group, scored: Scored) -> None:
+def _try(net: nn.Module, example: Example, group: Group, scored: Scored) -> None:
     """Take one channel of a group away and compare.
 
     Raises:
         FieldwrenError: the network does not run without it, or computes something else.
     """
-    cut = Cut(layer=scored.layer, channels=len(scored.scores), removed=(0,), members=scored.members)
+    channels = len(scored.scores)
+    one = next((c for c in range(channels) if frozenset((c,)) not in scored.portions), 0)
+    cut = Cut(layer=scored.layer, channels=channels, removed=(one,), members=scored.members)
     names = ", ".join(patterns.delicate(group))
     try:
         error = difference(net, example, Plan(cuts=(cut,)))
@@ -234,7 +284,3 @@ def _members(graph: tp.DependencyGraph, group: Group) -> list[str]:
         if graph.is_out_channel_pruning_fn(dependency.handler)
         and isinstance(dependency.target.module, ROOTS)
     ]
-
-
-def _tensors(outputs: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
-    return [outputs] if isinstance(outputs, Tensor) else outputs

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from compress import prune
 from compress.criteria.filters import kernel, rows, weight
 from compress.criteria.members import TINY
+from compress.passes import Example
 from compress.statistics import Loss
 from compress.task import Batch
 from device.errors import BadInputError
@@ -51,7 +52,7 @@ class _Enough(Exception):  # noqa: N818 - no error
 def repair(
     net: nn.Module,
     original: nn.Module,
-    example: Tensor,
+    example: Example,
     plan: prune.Plan,
     loss: Loss,
     batches: Sequence[Batch],
@@ -133,7 +134,7 @@ def recalibrate(net: nn.Module, loss: Loss, batches: Sequence[Batch]) -> None:
             loss(net, _placed(net, batch))
 
 
-def _left(original: nn.Module, example: Tensor, plan: prune.Plan) -> dict[str, Tensor]:
+def _left(original: nn.Module, example: Example, plan: prune.Plan) -> dict[str, Tensor]:
     """The outputs [out'] of every layer that a plan leaves, whatever its parts and segments."""
     marked = copy.deepcopy(original)
     found = {name: layer for name, layer in marked.named_modules() if isinstance(layer, Layer)}

@@ -23,6 +23,7 @@ from torch_pruning.dependency.node import Node
 from compress import prune
 from compress.criteria.base import Group
 from compress.criteria.members import CONSUMERS
+from compress.passes import Example, inputs
 from compress.resting import resting
 
 
@@ -67,7 +68,7 @@ class Sizes:
         groups: a plan whose cuts are the groups; what they remove does not matter.
     """
 
-    def __init__(self, net: nn.Module, example: Tensor, groups: prune.Plan) -> None:
+    def __init__(self, net: nn.Module, example: Example, groups: prune.Plan) -> None:
         found = prune.whole_groups(net, example, groups)
         self._sides: dict[str, list[_Side]] = {}
         touched: dict[str, Node] = {}
@@ -96,8 +97,10 @@ class Sizes:
 
 
 def _holds(item: Group) -> bool:
-    """Whether a member of a group has weights of its own, and is no mere operation."""
+    """Whether a member of a group has weights for each channel, and is no mere operation."""
     module = item.dep.target.module
+    if prune.one_slope(module):
+        return False
     return isinstance(module, nn.Parameter) or bool(list(module.parameters(recurse=False)))
 
 
@@ -127,7 +130,7 @@ def _size(node: Node) -> tuple[Size, bool]:
     return Size(channels, channels), True
 
 
-def _run(net: nn.Module, example: Tensor) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
+def _run(net: nn.Module, example: Example) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
     """Multiply-accumulates and input shapes of the layers in one forward pass."""
     macs: dict[str, int] = {}
     shapes: dict[str, tuple[int, ...]] = {}
@@ -150,7 +153,7 @@ def _run(net: nn.Module, example: Tensor) -> tuple[dict[str, int], dict[str, tup
             ]
     try:
         with resting(net), torch.no_grad(), counter:
-            net(example)
+            net(*inputs(example))
     finally:
         for handle in handles:
             handle.remove()

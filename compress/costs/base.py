@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from torch import Tensor, nn
+from torch import nn
 
+from compress.passes import Example
 from compress.prune import Plan
 from compress.sizes import Sizes
 from compress.task import Deployed
@@ -17,7 +18,7 @@ class Subject:
     """The network whose plans are to be priced."""
 
     net: nn.Module
-    example: Tensor
+    example: Example
     groups: Plan  # whose cuts are the groups
     deploy: Callable[[nn.Module], Deployed]  # its exported form; called when files are needed
     times: Path | None = None  # where a cost that measures keeps what it measured

@@ -4,6 +4,7 @@ from torch import nn
 
 from compress import count
 from compress.costs.base import Subject
+from compress.passes import inputs
 from compress.prune import Plan
 
 
@@ -11,8 +12,8 @@ class Macs:
     """A Cost; predictions are exact."""
 
     def __init__(self, subject: Subject) -> None:
-        self._sizes, self._example = subject.sizes(), subject.example
-        self._whole = count.macs(subject.net, subject.example)
+        self._sizes, self._inputs = subject.sizes(), inputs(subject.example)
+        self._whole = count.macs(subject.net, *self._inputs)
 
     def predicted(self, plan: Plan) -> float:
         after = self._sizes.after(plan)
@@ -20,4 +21,4 @@ class Macs:
         return self._whole - sum(x.macs * (1 - x.share(after[x.name])) for x in layers)
 
     def measured(self, plan: Plan, net: nn.Module) -> float:
-        return count.macs(net, self._example)
+        return count.macs(net, *self._inputs)

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from compress.figures import Figure
-from compress.prune import Cut, Plan, Scored
+from compress.prune import Plan, Scored
 from device.errors import FieldwrenError
 
+TINY = 1e-9  # of a channel: what 1 − max_ratio is off by is no channel to keep
 STEPS = 24  # bisections of a family of plans: its parameter is then known to 1e-7
 
 
@@ -34,19 +35,8 @@ class Problem:
 
     def plan(self, kept: Sequence[int]) -> Plan:
         """Keep so many of the highest scores of every group."""
-        cuts = []
-        for group, count in zip(self.groups, kept, strict=True):
-            channels = len(group.scores)
-            removed = group.scores.argsort(stable=True)[: channels - count].sort().values
-            cuts.append(
-                Cut(
-                    layer=group.layer,
-                    channels=channels,
-                    removed=tuple(removed.tolist()),
-                    members=group.members,
-                )
-            )
-        return Plan(cuts=tuple(cuts))
+        pairs = zip(self.groups, kept, strict=True)
+        return Plan(cuts=tuple(group.cut(count) for group, count in pairs))
 
     def whole(self) -> list[int]:
         """Every group's channels."""
@@ -95,7 +85,7 @@ class Problem:
 
 def rounded(channels: int, wanted: int, max_ratio: float, round_to: int) -> int:
     """The nearest count a group may keep: a multiple of `round_to`, within `max_ratio`."""
-    least = math.ceil(channels * (1 - max_ratio))
+    least = math.ceil(channels * (1 - max_ratio) - TINY)
     keep = max(wanted, least, 1)
     keep = max(round_to, round(keep / round_to) * round_to)
     while keep < least:

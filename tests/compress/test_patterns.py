@@ -8,17 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from compress import allocation, count, prune
+from compress.defaults import default_data
 from compress.steps import Prune
-from device.errors import FieldwrenError
-from tests.compress import patterns
+from device.errors import BadInputError, FieldwrenError
+from tests.compress import patterns, real
 
 WIDTHS = {"resnet56": 8, "densenet121": 8, "googlenet": 16}  # of the large networks, kept quick
 
 
 def _image(size: int = 16) -> Tensor:
-    """Smooth noise, as photos are."""
-    coarse = torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(1))
-    return nn.functional.interpolate(coarse, size=(size, size), mode="bicubic")
+    return real.photos(size)
 
 
 def _plan(net: nn.Module, x: Tensor, head: str, **changes: object) -> prune.Plan:
@@ -56,6 +55,16 @@ def test_patterns_lose_half(name: str) -> None:
 @pytest.mark.parametrize("name", patterns.NETWORKS)
 def test_networks_lose_half(name: str) -> None:
     _halved(patterns.NETWORKS[name], WIDTHS.get(name, 8), _image(32), "classifier")
+
+
+def test_the_tcn_loses_half_of_what_it_does_to_speech() -> None:
+    try:
+        prompts = default_data() / "speech" / "test"
+    except BadInputError as error:
+        pytest.skip(f"needs the default data: {error}")
+    x = real.spectrogram(min(prompts.iterdir()), 33, 40)
+    assert float(x.std()) > 0.1
+    _halved(patterns.tcn, 16, x, "leave")
 
 
 def test_the_tcn_loses_half() -> None:
@@ -123,6 +132,37 @@ def test_portions_by_size_may_lose_different_shares() -> None:
     prune.remove(net, x, plan)
     assert net.get_submodule("body.small.conv").in_channels == 1
     assert net.get_submodule("body.large.conv").in_channels == 11
+
+
+def _starved() -> nn.Module:
+    """The smaller portion of a torch.split holds the weakest channels."""
+    net = _build(patterns.SMALL["split by sizes"], 16)
+    with torch.no_grad():
+        net.get_submodule("stem.conv").weight[:4] *= 1e-3  # type: ignore[operator]
+    return net
+
+
+@pytest.mark.parametrize("scope", ["uniform", "global"])
+def test_no_portion_is_left_empty(scope: str) -> None:
+    net, x = _starved(), _image()
+    plan = _plan(net, x, "classifier", criterion="l1", scope=scope)
+    cut = next(cut for cut in plan.cuts if cut.layer == "stem.conv")
+    assert len({0, 1, 2, 3} - set(cut.removed)) == 1
+    assert cut.kept >= 4
+    weights = net.get_submodule("stem.conv").weight.detach()
+    best = int(weights[:4].abs().sum((1, 2, 3)).argmax())  # type: ignore[operator]
+    assert best not in cut.removed
+    removed = prune.remove(net, x, plan)
+    assert removed.get_submodule("body.small.conv").in_channels == 1
+    assert removed(x).shape == (2, 5)
+
+
+def test_a_plan_that_leaves_a_portion_empty_names_its_layer() -> None:
+    cut = prune.Cut(layer="stem.conv", channels=16, removed=(0, 1, 2, 3), members=())
+    with pytest.raises(
+        FieldwrenError, match=r"^stem\.conv: .* leaves body\.small\.conv no channel"
+    ):
+        prune.proven(_starved(), _image(), prune.Plan(cuts=(cut,)))
 
 
 class Lambda(nn.Module):

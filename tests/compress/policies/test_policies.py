@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from compress.policies import POLICIES, Problem, sensitivity
+from compress.policies.base import rounded
 from compress.prune import Plan, Scored
 from device.errors import FieldwrenError
 
@@ -179,3 +180,10 @@ def test_the_hull_lies_below_the_curve_and_is_convex() -> None:
     assert (x, y) == ([1, 2, 8], [5.0, 1.5, 0.0])  # 2 may not cost less than 4 does
     noisy = sensitivity.hull(([1, 2, 3], [1.0, -0.2, 0.0]))
     assert noisy == ([1, 2, 3], [1.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("ratio", [0.3, 0.7, 0.9, 0.95, 0.99])
+def test_max_ratio_is_reached_exactly(ratio: float) -> None:
+    for channels in (10, 20, 40, 64, 100):
+        exact = -(-channels * (100 - round(100 * ratio)) // 100)
+        assert rounded(channels, 0, ratio, 1) == exact

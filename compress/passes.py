@@ -1,0 +1,44 @@
+"""One pass of a network of any form: its inputs in order, its answer as a list of tensors."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as trees
+
+from device.errors import FieldwrenError
+
+Example = Tensor | tuple[Any, ...]  # the input of one pass, or all its inputs in order
+
+
+def inputs(example: Example) -> tuple[Any, ...]:
+    """What to call the network with."""
+    return example if isinstance(example, tuple) else (example,)
+
+
+def exact(example: Example) -> Example:
+    """The same with float64 for all other real numbers; indices stay what they are."""
+    found: Example = trees.tree_map(
+        lambda leaf: leaf.double() if _real(leaf) and leaf.is_floating_point() else leaf, example
+    )
+    return found
+
+
+def answers(outputs: object) -> list[Tensor]:
+    """The tensors of numbers in an answer: one, or any nest of tuples, lists and dicts.
+
+    Raises:
+        FieldwrenError: there is none.
+    """
+    found = [leaf for leaf in trees.tree_leaves(outputs) if _real(leaf)]
+    if not found:
+        raise FieldwrenError(
+            f"the network answers with a {type(outputs).__name__} in which no tensor of real "
+            "numbers is found: let it return tensors, or tuples, lists or dicts of them"
+        )
+    return found
+
+
+def _real(leaf: object) -> bool:
+    """Real or complex numbers, that is, nothing that counts or decides."""
+    return isinstance(leaf, Tensor) and (torch.is_floating_point(leaf) or torch.is_complex(leaf))
