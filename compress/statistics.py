@@ -39,18 +39,36 @@ Measure = Callable[[nn.Module, Tensor, Tensor], Tensor]  # layer, its input, its
 PerLayer = Mapping[nn.Module, Tensor]
 
 
+class Found(dict[nn.Module, Tensor]):
+    """What a criterion found for all layers, and how to find it again once layers were cut."""
+
+    def __init__(self, gather: Callable[[], PerLayer]) -> None:
+        super().__init__(gather())
+        self._gather = gather
+
+    def again(self) -> None:
+        """Measure the network as it is now.
+
+        Raises:
+            FieldwrenError: the batches could be gone through only once.
+        """
+        new = self._gather()
+        self.clear()
+        self.update(new)
+
+
 class Calibration:
     """A network, its loss, and some training batches to measure on.
 
     `batches` is gone through once by every criterion that is asked, so more than one criterion
     needs a list or a loader. The network is measured in evaluation mode, where it is the same
-    function for every batch, and is left as it was found. What a criterion found is kept: after
-    layers were changed, make a new one.
+    function for every batch, and is left as it was found. What a criterion found is kept until it
+    asks for a layer whose channels were cut since; after other changes, make a new one.
     """
 
     def __init__(self, net: nn.Module, loss: Loss, batches: Iterable[Batch]) -> None:
         self.net, self.loss, self._batches = net, loss, batches
-        self._found: dict[Hashable, PerLayer] = {}
+        self._found: dict[Hashable, Found] = {}
 
     @classmethod
     def of(cls, task: Task, net: nn.Module, seed: int, noise: bool = False) -> "Calibration":
@@ -66,11 +84,11 @@ class Calibration:
 
     def once(
         self, gather: Callable[["Calibration", int], Mapping[nn.Module, Tensor]], seed: int
-    ) -> PerLayer:
+    ) -> Found:
         """What `gather` finds for all layers; measured at the first call, then remembered."""
         key = (gather, seed)
         if key not in self._found:
-            self._found[key] = gather(self, seed)
+            self._found[key] = Found(lambda: gather(self, seed))
         return self._found[key]
 
     def layers(self, kinds: tuple[type[nn.Module], ...] = FILTERS) -> dict[nn.Module, str]:
@@ -124,7 +142,8 @@ class Calibration:
             yield tuple(part.to(device) for part in batch)
         if empty:
             raise FieldwrenError(
-                "no calibration batches (left): a second criterion needs a list or a loader"
+                "no calibration batches (left): a second criterion, or the same one after layers "
+                "were cut, needs a list or a loader"
             )
 
     def _single(self, examples: int) -> Iterator[Batch]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from compress.statistics import Calibration, PerLayer
+from compress.statistics import Calibration, Found, PerLayer
 from device.errors import FieldwrenError
 
 Group = Any  # torch_pruning.dependency.Group, which publishes no types
@@ -19,7 +19,7 @@ class Statistics:
     seed: int
     calibration: Calibration | None = None
 
-    def found(self, gather: Callable[[Calibration, int], PerLayer]) -> PerLayer:
+    def found(self, gather: Callable[[Calibration, int], PerLayer]) -> Found:
         """What a criterion measures on data, for all layers at once.
 
         Raises:

@@ -4,7 +4,7 @@ A group ties layers together: convolutions joined by a residual sum, a convoluti
 depthwise one behind it, their norms, and all layers that read the result.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ import torch_pruning as tp
 from torch import Tensor, nn
 
 from compress.criteria.base import Group
+from compress.statistics import Found
 from device.errors import FieldwrenError
 
 PRODUCERS = (
@@ -83,24 +84,23 @@ def sum_of_shares(
 
 def spread(group: Group, member: Member, values: Tensor) -> Tensor:
     """A member's values [k] added up on the group's channels [channels]."""
-    return torch.zeros(len(group[0].idxs)).index_add_(0, member.roots, values.float())
+    return torch.zeros(len(group[0].idxs)).index_add_(0, member.roots, values.float().cpu())
 
 
-def of(found: Mapping[nn.Module, Tensor], member: Member) -> Tensor:
+def of(found: Found, member: Member) -> Tensor:
     """A member's channels [k, …] of what was measured for all channels of all layers.
 
+    If the layer has been cut since, as by torch-pruning's iterative steps, all are measured again.
+
     Raises:
-        FieldwrenError: the layer was not reached by the data, or has been cut since, or the graph
-            gives it channels that it does not have.
+        FieldwrenError: the layer was not reached by the data, or has been cut since and the batches
+            are used up, or the graph gives it channels that it does not have.
     """
+    if member.layer in found and len(found[member.layer]) != member.size:
+        found.again()
     if member.layer not in found:
         raise FieldwrenError(f"{member.name}: no calibration batch reaches this layer")
     values = found[member.layer]
-    if len(values) != member.size:
-        raise FieldwrenError(
-            f"{member.name}: its channels were cut after it was measured: "
-            "make a new calibration, or rank all groups first (torch-pruning: global_pruning)"
-        )
     if int(member.channels.max()) >= member.size:
         raise FieldwrenError(
             f"{member.name}: torch_pruning gives it another portion of a torch.split: put them in "

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from compress.criteria.base import Group, Statistics
 from compress.criteria.filters import energy, kernel, respond, rows, weight
 from compress.criteria.members import of, producers, sum_of_shares
-from compress.statistics import Calibration, PerLayer
+from compress.statistics import Calibration, Found
 
 # filters [out, n], source of random numbers → what takes their place
 Replace = Callable[[Tensor, torch.Generator], Tensor]
@@ -39,7 +39,7 @@ def gather(calibration: Calibration, seed: int) -> dict[nn.Module, Tensor]:
     return changes(calibration, seed, shuffled)
 
 
-def contributions(group: Group, found: PerLayer) -> Tensor:
+def contributions(group: Group, found: Found) -> Tensor:
     """P, added up over the group's layers [channels]."""
     return sum_of_shares(group, producers(group), lambda member: of(found, member))
 

@@ -7,9 +7,11 @@ import pytest
 import torch
 import torch_pruning as tp
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from compress.criteria import CRITERIA
 from compress.criteria.base import Statistics
+from compress.criteria.members import mean_share, producers
 from device.errors import FieldwrenError
 
 
@@ -113,3 +115,13 @@ def test_a_layer_that_is_dead_altogether_scores_zero() -> None:
         nn.init.zeros_(parameter)
     for criterion in ("l1", "l2", "fpgm", "bn_scale"):
         assert CRITERIA[criterion](_group(net, net[0]), Statistics(0)).tolist() == [0] * 6
+
+
+def test_weights_on_an_accelerator_are_added_up_on_the_cpu() -> None:
+    """With tensors that hold no values but know which devices may meet: none is needed here."""
+    net = _net()
+    group = _group(net, net.one)
+    with FakeTensorMode():
+        scores = mean_share(group, producers(group), lambda member: torch.rand(6, device="cuda"))
+    assert scores.device.type == "cpu"
+    assert scores.shape == (6,)
