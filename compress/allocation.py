@@ -12,12 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from compress import prune
 from compress.costs import COSTS, Subject
 from compress.figures import Figure
 from compress.importance import distribution
+from compress.passes import Example
 from compress.policies import POLICIES, Problem
 from compress.prune import Plan
 from compress.repair import recalibrate
@@ -55,7 +56,7 @@ class Decision:
 
 def make_plan(
     net: nn.Module,
-    example: Tensor,
+    example: Example,
     head: Sequence[nn.Module],
     step: Prune,
     seed: int,
@@ -73,20 +74,23 @@ def make_plan(
 
 def decide(
     net: nn.Module,
-    example: Tensor,
+    example: Example,
     head: Sequence[nn.Module],
     step: Prune,
     seed: int,
     calibration: Calibration | None = None,
     deploy: Deploy | None = None,
+    noise: Calibration | None = None,
 ) -> Decision:
-    """What a step asks for.
+    """What a step asks for. Where there is `noise`, criteria are measured on that, losses never.
 
     Raises:
         FieldwrenError: nothing can be pruned, the budget is out of reach within `max_ratio`, or
             the network has no exported form that could be measured.
     """
-    groups = tuple(prune.score_groups(net, example, head, step.criterion, seed, calibration))
+    groups = tuple(
+        prune.score_groups(net, example, head, step.criterion, seed, noise or calibration)
+    )
     if not groups:
         raise FieldwrenError("nothing to prune: no layer's channels are free to go")
     key, value = step.target
@@ -134,7 +138,7 @@ def tell(step: Prune, reached: float) -> None:
 
 
 def masked_loss(
-    net: nn.Module, example: Tensor, plan: Plan, calibration: Calibration | None
+    net: nn.Module, example: Example, plan: Plan, calibration: Calibration | None
 ) -> float:
     """Mean loss on the first IMAGES calibration images without the plan's channels.
 
@@ -153,6 +157,9 @@ def masked_loss(
         images += len(parts[-1][0])
         if images >= IMAGES:
             break
+    if len(parts) > 1 and len(parts[-1][0]) == 1:
+        parts.pop()  # of one example a norm may find no statistics
+        images -= 1
     recalibrate(masked, calibration.loss, parts)
     with torch.no_grad():
         summed = sum(float(calibration.loss(masked, part)) * len(part[0]) for part in parts)

@@ -21,21 +21,22 @@ def run(context: Context, net: nn.Module, step: Prune) -> Outcome:
         FieldwrenError: the masked and the pruned network differ, or the target is out of reach.
     """
     task, example = context.task, context.example
-    noise = step.calibration == "noise"
+    images = Calibration.of(task, net, context.seed)
+    noise = Calibration.of(task, net, context.seed, noise=True)
     found = allocation.decide(
         net,
         example,
         whole(context, net, step.keep),
         step,
         context.seed,
-        Calibration.of(task, net, context.seed, noise),
+        images,
         task.deploy,
+        noise if step.calibration == "noise" else None,
     )
     original = copy.deepcopy(net)
     error = checked(context, net, found.plan)
     if step.repair:
-        photos = Calibration.of(task, original, context.seed)
-        repair(net, original, example, found.plan, photos.loss, list(photos.batches()))
+        repair(net, original, example, found.plan, images.loss, list(images.batches()))
     return Outcome(
         plan=found.plan,
         mask_error=error,
@@ -45,7 +46,7 @@ def run(context: Context, net: nn.Module, step: Prune) -> Outcome:
 
 
 def whole(context: Context, net: nn.Module, patterns: Iterable[str]) -> list[nn.Module]:
-    """Layers that keep all their channels: those of the answer, and those a recipe names.
+    """What keeps all its channels: layers of the answer, and layers or blocks a recipe names.
 
     Raises:
         BadInputError: a pattern names no layer.

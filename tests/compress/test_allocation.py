@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from compress import allocation, prune
 from compress.costs import COSTS
@@ -15,6 +15,7 @@ from compress.stages import Context
 from compress.stages import prune as stage
 from compress.statistics import Calibration
 from compress.steps import Prune
+from compress.task import Batch
 from compress.tasks.birds import Birds
 from device.errors import BadInputError, FieldwrenError
 from tests.compress import shapes
@@ -140,6 +141,51 @@ def test_the_stage_records_what_was_spent_and_noise_changes_what_is_kept(
         assert outcome.structure["key"] == "macs"
         plans.append(outcome.plan)
     assert plans[0] != plans[1]
+
+
+@pytest.mark.parametrize("scope", ["uniform", "sensitivity"])
+def test_losses_are_never_measured_on_noise(
+    task: Birds, net: nn.Module, tmp_path: Path, scope: str
+) -> None:
+    """L1 looks at no data, so that noise must change nothing."""
+    context = Context(task, 0, task.example(), None, tmp_path / "checkpoint.pt")
+    outcomes = [
+        stage.run(
+            context,
+            copy.deepcopy(net),
+            Prune(
+                kind="prune",
+                criterion="l1",
+                scope=scope,  # type: ignore[arg-type]
+                macs=0.6,
+                calibration=calibration,
+            ),
+        )
+        for calibration in ("training", "noise")
+    ]
+    assert outcomes[0].plan == outcomes[1].plan
+    assert outcomes[0].figures == outcomes[1].figures
+
+
+@pytest.mark.parametrize("rest", [[], [85]])
+def test_a_last_part_of_one_example_is_left_out(rest: list[int]) -> None:
+    """Of 256 images in batches of 85, one is left over; so it is of 171 examples in all."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4)).eval()
+    sizes = [85, 85, *rest, 1]
+    batches = [(torch.randn(size, 8), torch.arange(size) % 4) for size in sizes]
+    calibration = Calibration(net, _loss, batches)
+    step = Prune(kind="prune", criterion="l1", scope="sensitivity", ratio=0.5, round_to=1)
+    plan = allocation.make_plan(net, batches[0][0][:1], [net[3]], step, 0, calibration)
+    assert [cut.kept for cut in plan.cuts] == [8]
+    whole = prune.untouched(prune.score_groups(net, batches[0][0][:1], [net[3]], "l1", 0))
+    fewer = Calibration(net, _loss, batches[:-1])
+    losses = [allocation.masked_loss(net, batches[0][0], whole, c) for c in (calibration, fewer)]
+    assert losses[0] == losses[1]
+
+
+def _loss(net: nn.Module, batch: Batch) -> Tensor:
+    return nn.functional.cross_entropy(net(batch[0]), batch[1])
 
 
 def test_noise_has_the_images_mean_and_deviation_and_is_the_same_again(
