@@ -1,0 +1,74 @@
+"""A pruned network comes back from its file, and everything else is refused in one line."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from compress import allocation, count, prune, pruned
+from compress.steps import Prune
+from device.errors import BadInputError
+from models.resnet import ResNet
+from tests.compress import real
+
+
+def _net(seed: int, width: int = 16) -> ResNet:
+    torch.manual_seed(seed)
+    return ResNet(8, 10, width).eval()
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[nn.Module, Path]:
+    net, photos = _net(0), real.photos(32)
+    step = Prune(kind="prune", criterion="l1", ratio=0.5)
+    plan = allocation.make_plan(net, photos, [net.classifier], step, 0)
+    prune.remove(net, photos, plan)
+    net.train()(photos)  # norms go on learning: what is saved is what there is now
+    pruned.save(net.eval(), plan, tmp_path / "new" / "small.pt")
+    return net, tmp_path / "new" / "small.pt"
+
+
+def test_a_saved_network_comes_back_into_a_fresh_one(saved: tuple[nn.Module, Path]) -> None:
+    net, path = saved
+    fresh, photos = _net(1), real.photos(32)
+    assert count.parameters(net) < 0.4 * count.parameters(fresh)
+    assert pruned.load(fresh, photos[:1], path) is fresh
+    with torch.no_grad():
+        assert torch.equal(fresh(photos), net(photos))
+
+
+def test_a_plan_for_another_network_is_refused(saved: tuple[nn.Module, Path]) -> None:
+    with pytest.raises(
+        BadInputError, match=r"small\.pt: .* another network: .* has 32 .* here, 64 "
+    ):
+        pruned.load(_net(1, width=8), real.photos(32), saved[1])
+    with pytest.raises(BadInputError, match=r"small\.pt: .* another network: no layer .* here$"):
+        pruned.load(nn.Sequential(nn.Conv2d(3, 16, 3)), real.photos(32), saved[1])
+
+
+def test_weights_that_do_not_fit_are_refused(saved: tuple[nn.Module, Path]) -> None:
+    net = _net(1)
+    net.classifier = nn.Linear(64, 5)
+    with pytest.raises(BadInputError, match=r"small\.pt: its weights do not fit.*classifier\.bias"):
+        pruned.load(net, real.photos(32), saved[1])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no archive", b"PK\x03\x04", [1], {"plan": "{}"}, {"plan": '{"cuts": []}'}],
+    ids=["empty", "text", "cut off", "list", "no plan", "no weights"],
+)
+def test_a_file_that_is_none_is_refused(content: object, tmp_path: Path) -> None:
+    path = tmp_path / "small.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(BadInputError, match=r"small\.pt: (no channel plan|not there)"):
+        pruned.load(_net(0), real.photos(32), path)
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"small\.pt: not there"):
+        pruned.load(_net(0), real.photos(32), tmp_path / "small.pt")
