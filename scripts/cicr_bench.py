@@ -4,7 +4,8 @@
 
 RECIPE has a step of kind "cicr". Its baseline is trained (or taken from benchmarks/baselines/),
 the search is run as the recipe says, then every other rate of the grid is probed in the same way:
-prune, fine-tune, evaluate. Probes that are finished are not made again.
+prune, fine-tune, evaluate. Probes that are finished are not made again, unless the baseline or the
+fine-tuning was changed.
 
 A grid takes the smallest rate that is acceptable; where the curve of the scores is not monotonic
 the two may differ, so the table has the grid's answer and the bisection's, with their costs.
@@ -19,7 +20,7 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
-from compress import cicr
+from compress import advance, cicr, store
 from compress.figures import Figure, Series
 from compress.plots import figures
 from compress.stages import Context
@@ -65,9 +66,13 @@ def main(
     step = next((step for step in start.recipe.steps if isinstance(step, Cicr)), None)
     if step is None:
         raise errors.BadInputError(f'{recipe}: no step of kind "cicr" in it')
-    context = Context(
-        start.task, seed, start.example, start.net, out / f"probes-seed{seed}" / "checkpoint"
-    )
+    place = store.Place(
+        out / f"probes-seed{seed}", advance.key(step.finetune, start.place.key)
+    )  # a probe's own key is of its plan only
+    if not (place.folder / store.KEY).is_file() and place.folder.is_dir():
+        files.write_bytes(place.folder / store.KEY, place.key.encode())  # older: not known
+    place.begin()
+    context = Context(start.task, seed, start.example, start.net, place.checkpoint)
     probes = Probes(context, start.net, step)
     original = start.task.evaluate(start.net, "validation").value
     threshold = original - step.acc_loss

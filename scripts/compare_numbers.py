@@ -5,12 +5,13 @@
     python scripts/compare_numbers.py table STUDY --out DIR
 
 A study (benchmarks/studies/numbers-*.toml) names a recipe, whose task and network it takes, and the
-cells: steps that end with quantize. They start from a finished stage (--stage: its folder, with
-state.pt), the float network. `run` makes a signed bundle of every cell, scores it through the
-TFLite file and appends a line to OUT/rows.csv; cells that have one are not done again, and training
-that was interrupted goes on. `time` runs all bundles in turns (scripts/interleaved.py) on this
-Python's runtime and on every other named, and writes OUT/times.csv. Choices are to be made with
-`--split validation`; the shipped tables read the final split once.
+cells: steps that end with quantize, in an order that a recipe might have. They start from a
+finished stage (--stage: its folder, with state.pt), the float network. `run` makes a signed bundle
+of every cell, scores it through the TFLite file and writes a line of OUT/rows.csv; cells that have
+one are not done again unless they were changed, and training that was interrupted goes on. `time`
+runs all bundles in turns (scripts/interleaved.py) on this Python's runtime and on every other
+named, and writes OUT/times.csv. Choices are to be made with `--split validation`; the shipped
+tables read the final split once.
 """
 
 import copy
@@ -32,13 +33,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
 from compress import advance, defaults, recipe, store, tasks
 from compress.pack import Packed, pack
-from compress.steps import Quantize
+from compress.steps import Change, Quantize
 from compress.task import Task
 from device import bundle, errors, files
 from device.manifest import Frozen
 from scripts import studies
+from scripts.number_rows import Row, keep, rows
 
-ROWS, TIMES = "rows.csv", "times.csv"
+TIMES = "times.csv"
 COLUMNS = (
     "cell",
     "score",
@@ -57,7 +59,26 @@ class Cell(Frozen):
     """One line of the table."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    steps: tuple[dict[str, Any], ...] = Field(min_length=1, description="the last is quantize")
+    steps: tuple[Annotated[Change | Quantize, Field(discriminator="kind")], ...]
+
+    @field_validator("steps")
+    @classmethod
+    def _as_of_a_recipe(cls, steps: tuple[Change | Quantize, ...]) -> tuple[Change | Quantize, ...]:
+        if not steps or not isinstance(steps[-1], Quantize):
+            raise ValueError("the last step of a cell must be quantize")
+        recipe.Recipe._nothing_undone(steps)
+        return steps
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What comes before the numbers."""
+        return tuple(step for step in self.steps if not isinstance(step, Quantize))
+
+    def key(self, parent: str, *scored: str) -> str:
+        """Of everything that the cell is asked for."""
+        for step in self.changes:
+            parent = advance.key(step, parent)
+        return store.key(parent, self.steps[-1].model_dump(exclude_defaults=True), *scored)
 
 
 class Study(Frozen):
@@ -67,23 +88,6 @@ class Study(Frozen):
     cell: tuple[Cell, ...]
 
     _distinct = field_validator("cell")(studies.distinct)
-
-
-class Row(Frozen):
-    """What came out of one cell."""
-
-    cell: str
-    split: str
-    metric: str
-    score: float
-    bytes: int
-    deflated: int
-    coded: int | None = Field(description="bytes with codebooks, where there are any")
-    weights: str
-    spared: str
-    worst_db: float | None
-    answers_db: float | None
-    seconds: float
 
 
 @cli.command()
@@ -111,14 +115,14 @@ def run(
     net.eval()
     parent = store.key(files.sha256(stage / store.STATE), seed)
     scored = task.final_split() if split == "final" else split
-    done = {row.cell for row in rows(out)}
+    done = {row.cell: row.key for row in rows(out)}
     for cell in chosen.cell:
-        if cell.name in done or only not in (None, cell.name):
+        whole = cell.key(parent, files.sha256(recipe.find(chosen.recipe)), scored)
+        if done.get(cell.name, "") in (None, whole) or only not in (None, cell.name):
             continue
         started = clock.perf_counter()
-        other, numbers, key, coded = copy.deepcopy(net), cell.steps[-1], parent, None
-        for index, table in enumerate(cell.steps[:-1]):
-            step = studies.step(cell.name, table)
+        other, key, coded = copy.deepcopy(net), parent, None
+        for index, step in enumerate(cell.changes):
             key = advance.key(step, key)
             record = advance.advance(
                 store.Place(out / "stages" / cell.name / f"{index}-{advance.kind(step)}", key),
@@ -138,11 +142,12 @@ def run(
             other.eval(),
             loaded.model_copy(update={"text": text}),
             seed,
-            numbers=Quantize.model_validate(numbers),
+            numbers=Quantize.model_validate(cell.steps[-1]),
             target=out / "bundles" / cell.name,
             split=scored,
         )
-        append(out / ROWS, row(cell.name, packed, coded, clock.perf_counter() - started))
+        found = row(cell.name, packed, coded, clock.perf_counter() - started)
+        keep(out, found.model_copy(update={"key": whole}))
         print(f"{cell.name}: {packed.quality.primary} {packed.quality.value:.2f}")
 
 
@@ -165,34 +170,6 @@ def row(name: str, packed: Packed, coded: int | None, seconds: float) -> Row:
         answers_db=noise[-1] if noise else None,
         seconds=seconds,
     )
-
-
-def rows(out: Path) -> list[Row]:
-    """Finished cells."""
-    if not (out / ROWS).is_file():
-        return []
-    with (out / ROWS).open(newline="", encoding="utf-8") as lines:
-        return [Row.model_validate(_values(line)) for line in csv.DictReader(lines)]
-
-
-def _values(line: dict[str, str]) -> dict[str, str | None]:
-    """What an empty field of a line means."""
-    return {k: v if v or k in ("weights", "spared") else None for k, v in line.items()}
-
-
-def append(path: Path, entry: Row) -> None:
-    """One more line; the file is replaced as a whole, so that none is ever cut in half."""
-    before = path.read_text(encoding="utf-8") if path.is_file() else None
-    with (
-        files.replacing(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as to,
-    ):
-        writer = csv.DictWriter(to, list(Row.model_fields), lineterminator="\n")
-        if before is None:
-            writer.writeheader()
-        else:
-            to.write(before)
-        writer.writerow(entry.model_dump())
 
 
 @cli.command()

@@ -41,9 +41,22 @@ def test_both_search_the_same_rates_and_the_grid_makes_each_candidate_once(
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("|")[1].strip() for line in lines if line.startswith("| b")] == ["bisection"]
     assert next(line for line in lines if line.startswith("| grid ")).split("|")[2].strip() == "3"
-    made = {path: path.stat().st_mtime_ns for path in out.rglob("record.json")}
+
+    def records() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in out.rglob("record.json")}
+
+    made = records()
+    key = out / "probes-seed0" / "key"
+    told = key.read_text()
+    key.unlink()  # probes of before there were keys: not known
+    recipe.write_text(recipe.read_text().replace("acc_loss = 10.0", "acc_loss = 9.0"))
     cicr_bench.main(str(recipe), tmp_path, out)
-    assert made == {path: path.stat().st_mtime_ns for path in out.rglob("record.json")}
+    assert made == records() and key.read_text() == told
+    recipe.write_text(recipe.read_text().replace("lr = 0.01 }", "lr = 0.02 }"))
+    cicr_bench.main(str(recipe), tmp_path, out)
+    assert {p.parent.name for p, when in records().items() if when == made.get(p)} == {
+        "baseline-seed0"
+    }
 
 
 def test_needs_a_recipe_that_searches(tmp_path: Path) -> None:

@@ -56,6 +56,14 @@ def test_a_study_is_run_once_timed_and_printed(
     assert len(compare_numbers.rows(out)) == 2
     assert (out / "bundles" / "codes" / "model.tflite").stat().st_mtime_ns == made
 
+    study.write_text(
+        STUDY.format(recipe=tmp_path / "shapes.toml").replace("entries = 8", "entries = 4")
+    )
+    compare_numbers.run(study, stage, tmp_path, out, seed=0, split="validation", only=None)
+    again = {row.cell: row for row in compare_numbers.rows(out)}
+    assert again["qat"] == found["qat"] and again["codes"].key != found["codes"].key
+    assert (again["codes"].coded or 0) < coded and len(again) == 2
+
     compare_numbers.time(study, out, runtime=None, rounds=2, threads=1)
     with (out / compare_numbers.TIMES).open() as lines:
         times = list(csv.DictReader(lines))
@@ -77,6 +85,46 @@ def test_a_stage_of_another_network_is_one_line(tmp_path: Path) -> None:
         compare_numbers.run(
             tmp_path / "study.toml", tmp_path, tmp_path, tmp_path / "out", split="validation"
         )
+
+
+def test_a_row_without_a_key_is_finished_whatever_it_was_asked_for(tmp_path: Path) -> None:
+    row = compare_numbers.Row.model_construct(
+        cell="codes", split="test", metric="top1", score=90.0, bytes=1, deflated=1, coded=None,
+        weights="", spared="", worst_db=None, answers_db=None, seconds=1.0,
+    )  # fmt: skip
+    old = [name for name in compare_numbers.Row.model_fields if name != "key"]
+    with (tmp_path / "rows.csv").open("w", newline="") as target:
+        writer = csv.DictWriter(target, old, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerow(row.model_dump())
+    assert [found.key for found in compare_numbers.rows(tmp_path)] == [None]
+    study = studies.read(_study(tmp_path, "codebook", "fp32"), compare_numbers.Study)
+    keys = {study.cell[0].key("parent", split) for split in ("test", "validation")}
+    other = studies.read(_study(tmp_path, "sparse", "fp32"), compare_numbers.Study)
+    assert len({*keys, other.cell[0].key("parent", "test")}) == 3
+
+
+def _study(folder: Path, kind: str, scheme: str | None) -> Path:
+    more = {"qat": ", epochs = 1, lr = 0.1", "sparse": ", sparsity = 0.5"}.get(kind, "")
+    last = "" if scheme is None else f', {{kind = "quantize", scheme = "{scheme}"}}'
+    steps = f'{{kind = "{kind}"{more}}}{last}'
+    (folder / "study.toml").write_text(f'recipe = "r"\n[[cell]]\nname = "a"\nsteps = [{steps}]\n')
+    return folder / "study.toml"
+
+
+@pytest.mark.parametrize(
+    ("kind", "scheme", "reason"),
+    [
+        ("codebook", None, "the last step of a cell must be quantize"),
+        ("qat", "fp32", 'qat trains for scheme = "static-int8": quantize with it must follow'),
+        ("resize", "fp32", "Input tag 'resize'"),
+    ],
+)
+def test_a_cell_keeps_the_order_of_a_recipe(
+    kind: str, scheme: str | None, reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInputError, match=rf"not a study: cell\.0\.steps.*{reason}"):
+        studies.read(_study(tmp_path, kind, scheme), compare_numbers.Study)
 
 
 def test_what_is_no_study_is_one_line(tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""OUT/rows.csv of scripts/compare_numbers.py: a line for every cell that was done."""
+
+import csv
+from pathlib import Path
+
+from pydantic import Field
+
+from device import files
+from device.manifest import Frozen
+
+ROWS = "rows.csv"
+
+
+class Row(Frozen):
+    """What came out of one cell."""
+
+    cell: str
+    split: str
+    metric: str
+    score: float
+    bytes: int
+    deflated: int
+    coded: int | None = Field(description="bytes with codebooks, where there are any")
+    weights: str
+    spared: str
+    worst_db: float | None
+    answers_db: float | None
+    seconds: float
+    key: str | None = Field(None, description="of what the cell was asked for; None: not known")
+
+
+def rows(out: Path) -> list[Row]:
+    """Finished cells."""
+    if not (out / ROWS).is_file():
+        return []
+    with (out / ROWS).open(newline="", encoding="utf-8") as lines:
+        return [Row.model_validate(_values(line)) for line in csv.DictReader(lines)]
+
+
+def _values(line: dict[str, str]) -> dict[str, str | None]:
+    """What an empty field of a line means."""
+    return {k: v if v or k in ("weights", "spared") else None for k, v in line.items()}
+
+
+def keep(out: Path, entry: Row) -> None:
+    """A cell's line; the file is replaced as a whole, so that none is ever cut in half."""
+    others = [row for row in rows(out) if row.cell != entry.cell]
+    with (
+        files.replacing(out / ROWS) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as to,
+    ):
+        writer = csv.DictWriter(to, list(Row.model_fields), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row.model_dump() for row in (*others, entry))
