@@ -11,4 +11,4 @@ rebuild = same
 
 def run(context: Context, net: nn.Module, step: Finetune) -> Outcome:
     """Train to the last epoch; with `distil`, the task mixes in the teacher's answers."""
-    return Outcome(log=tuple(tune(context, net, step, "fine-tune")))
+    return Outcome(log=tuple(tune(context, net, step, "fine-tune", seed=step.seed)))

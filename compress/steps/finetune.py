@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from compress.steps.base import Tuning
 
 
@@ -9,3 +11,6 @@ class Finetune(Tuning):
     """Train the network further."""
 
     kind: Literal["finetune"]
+    seed: int | None = Field(
+        None, ge=0, description="of its batches, if not the recipe's: another seed, other views"
+    )

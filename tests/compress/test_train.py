@@ -1,5 +1,6 @@
 """Training: the same from the same seed, and from a checkpoint as without the interruption."""
 
+import copy
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from compress import recipe, train
+from compress.stages import finetune
+from compress.stages.base import Context
 from compress.steps import Finetune, Schedule
 from compress.task import Batch
 from compress.tasks.birds import Birds
@@ -140,6 +143,22 @@ def test_views_that_come_again_are_remembered_as_the_teacher_would_answer(
         assert torch.equal(resumed[name], value), name
     fresh = taught(tmp_path / "fresh.pt", None)
     assert not torch.equal(fresh["classifier.weight"], whole["classifier.weight"])
+
+
+def test_a_second_training_may_see_other_views(root: Path, tmp_path: Path) -> None:
+    task = shapes.make_task(root, root / "shapes.toml")
+    net = task.build()
+
+    def tuned(seed: int | None) -> Tensor:
+        step = Finetune(kind="finetune", epochs=1, lr=0.01, seed=seed)
+        copied = copy.deepcopy(net)
+        context = Context(task, 0, task.example(), None, tmp_path / f"{seed}.pt")
+        finetune.run(context, copied, step)
+        weight: Tensor = copied.get_submodule("classifier").weight
+        return weight
+
+    assert torch.equal(tuned(None), tuned(0))
+    assert not torch.equal(tuned(None), tuned(1))
 
 
 def test_views_do_not_go_with_layers_of_the_teacher() -> None:
