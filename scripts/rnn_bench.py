@@ -81,6 +81,9 @@ class Method(Frozen):
     budgets: tuple[studies.Share, ...] | None = None
 
 
+BASELINE = Method(name="baseline", steps=(), budgets=(1.0,))
+
+
 class Study(Frozen):
     """The file."""
 
@@ -111,7 +114,7 @@ def run(
     cells = [
         (seed, method, budget)
         for seed in chosen.seeds
-        for method in (Method(name="baseline", steps=(), budgets=(1.0,)), *chosen.method)
+        for method in (BASELINE, *chosen.method)
         for budget in method.budgets or chosen.budgets
     ]
     mine = studies.share(cells, part)
@@ -254,19 +257,28 @@ def _key(study: Study, beside: Path, seed: int, method: Method, budget: float) -
 def table(study: Path, out: Annotated[Path, typer.Option(help="results of run")]) -> None:
     """Print what is done so far as a Markdown table: mean ± standard deviation over seeds."""
     chosen = studies.read(study, Study)
-    order = ["baseline", *(method.name for method in chosen.method)]
+    methods = {method.name: method for method in (BASELINE, *chosen.method)}
+    order = list(methods)
     of: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for (method, budget, _), row in rows(out).items():
-        if method in order:
-            of[method, budget].append(row)
+    changed = 0
+    for (name, budget, seed), row in rows(out).items():
+        if name not in methods:
+            continue
+        asked = _key(chosen, study.parent, int(seed), methods[name], float(budget))
+        if row.get(KEY) in (None, asked):
+            of[name, budget].append(row)
+        else:
+            changed += 1
     if not of:
-        raise errors.BadInputError(f"{out}: no finished cell: run the study first")
+        raise errors.BadInputError(f"{out}: no finished cell of this study: run the study first")
     names = [n for n in next(iter(of.values()))[0] if n not in (*CELL, KEY)]
     print(f"| method | budget | seeds | {' | '.join(names)} |\n|{'---|' * (len(names) + 3)}")
     ranked = sorted(of.items(), key=lambda item: (-float(item[0][1]), order.index(item[0][0])))
     for (method, budget), found in ranked:
         figures = [studies.spread([float(row[n]) for row in found if row[n]]) for n in names]
         print(f"| {method} | {float(budget):.0%} | {len(found)} | {' | '.join(figures)} |")
+    if changed:
+        print(f"\n{changed} cells left out: the study has changed since: run it again")
 
 
 if __name__ == "__main__":

@@ -32,14 +32,25 @@ def with_keys(out: Path) -> None:
 
 
 def append(out: Path, row: dict[str, Any]) -> None:
-    """Add a line in one write; columns are those of the first row."""
+    """Add a line in one write; a column that is new makes the file anew, with all that there are.
+
+    Processes that share a study may append at a time; the key stays last, where with_keys looks.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    path = out / ROWS
-    names = list(next(iter(rows(out).values()), row))
+    path, done = out / ROWS, rows(out)
     rounded = {n: float(f"{v:.6g}") if isinstance(v, float) else v for n, v in row.items()}
-    with path.open("a", newline="", encoding="utf-8") as target:
-        writer = csv.DictWriter(target, names, restval="", extrasaction="ignore")
-        if not target.tell():
+    names = list(next(iter(done.values()), ()))
+    if rounded.keys() <= set(names):
+        with path.open("a", newline="", encoding="utf-8") as target:
+            csv.DictWriter(target, names).writerow(rounded)
+    else:
+        names = [*(n for n in dict.fromkeys((*names, *row)) if n != KEY), KEY]
+        others = [old for cell, old in done.items() if cell != tuple(str(row[n]) for n in CELL)]
+        with (
+            files.replacing(path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as target,
+        ):
+            writer = csv.DictWriter(target, names)
             writer.writeheader()
-        writer.writerow(rounded)
+            writer.writerows((*others, rounded))
     print(json.dumps(rounded))

@@ -1,6 +1,5 @@
 """The bench of recurrent compression: shipped studies, cells that start from one baseline, rows."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from scripts import rnn_bench, studies
 from tests.compress.rnn import texts
 
 STUDIES = Path(__file__).parents[2] / "benchmarks" / "studies"
-RECIPES = STUDIES.parent / "recipes"
 RECIPE = """
 name = "toy"
 task = "language"
@@ -93,14 +91,15 @@ def test_files_in_both_numbers_are_scored_alike(tmp_path: Path) -> None:
 def test_a_finished_row_is_known_and_tabled(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "recipe.toml").write_text(RECIPE)
     (tmp_path / "study.toml").write_text(STUDY)
     with pytest.raises(BadInputError, match="no finished cell"):
         rnn_bench.table(tmp_path / "study.toml", tmp_path)
     for seed, ppl in ((0, 10.0), (1, 12.0)):
-        row = {"method": "SVD", "budget": "0.6", "seed": seed, "test_ppl": ppl, "key": "k"}
+        row = {"method": "SVD", "budget": "0.6", "seed": seed, "test_ppl": ppl, "key": ""}
         rnn_bench.append(tmp_path / "out", row)
     for method in ("baseline", "of an older study"):
-        row = {"method": method, "budget": "1", "seed": 0, "test_ppl": 9.0, "key": "k"}
+        row = {"method": method, "budget": "1", "seed": 0, "test_ppl": 9.0, "key": ""}
         rnn_bench.append(tmp_path / "out", row)
     rnn_bench.append(tmp_path / "out", row | {"method": "baseline", "test_ppl": 8.0})  # again
     assert ("SVD", "0.6", "1") in rnn_bench.rows(tmp_path / "out")
@@ -113,21 +112,22 @@ def test_a_finished_row_is_known_and_tabled(
 
 
 class _Runner:
-    """Does a cell at once."""
+    """Does a cell at once; with int8, it has a score more."""
 
-    def __init__(self, *_: object) -> None:
-        self.seed = _[-1]
+    def __init__(self, study: rnn_bench.Study, *_: object) -> None:
+        self.study, self.seed = study, _[-1]
 
     def cell(self, method: rnn_bench.Method, budget: float) -> dict[str, object]:
         MADE.append(method.name)
-        return {"method": method.name, "budget": f"{budget:g}", "seed": self.seed, "test_ppl": 1.0}
+        row = {"method": method.name, "budget": f"{budget:g}", "seed": self.seed, "test_ppl": 1.0}
+        return row | ({"int8_test_ppl": 2.0} if self.study.int8 else {})
 
 
 MADE: list[str] = []
 
 
 def test_a_study_that_was_changed_is_done_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(rnn_bench, "Runner", _Runner)
     (tmp_path / "recipe.toml").write_text(RECIPE)
@@ -146,9 +146,30 @@ def test_a_study_that_was_changed_is_done_again(
     changed = STUDY.replace(f"{smaller}1.0", f"{smaller}0.9")
     assert changed != STUDY and made(changed) == ["smaller"]
     assert made(changed) == []
-    assert made(changed.replace("seeds = [0]", "seeds = [0]\nint8 = true")) == [
-        "baseline", "SVD", "smaller",
-    ]  # fmt: skip
+    scored = changed.replace("seeds = [0]", "seeds = [0]\nint8 = true")
+    study.write_text(scored.replace("[0.6]", "[0.6, 0.5]"))
+    with pytest.raises(BadInputError, match="no finished cell of this study"):
+        rnn_bench.table(study, out)
+    assert made(scored) == ["baseline", "SVD", "smaller"]
+    found = rnn_bench.rows(out)
+    assert {cell: row["int8_test_ppl"] for cell, row in found.items()} == {
+        ("baseline", "1", "0"): "2.0",
+        ("SVD", "0.6", "0"): "2.0",
+        ("smaller", "0.6", "0"): "2.0",
+        ("SVD", "0.5", "0"): None,
+        ("smaller", "0.5", "0"): None,
+    }
+    assert list(next(iter(found.values())))[-1] == "key" and made(scored) == []
+    capsys.readouterr()
+    rnn_bench.table(study, out)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "| method | budget | seeds | test_ppl | int8_test_ppl |"
+    assert lines[2:5] == [
+        "| baseline | 100% | 1 | 1 | 2 |",
+        "| SVD | 60% | 1 | 1 | 2 |",
+        "| smaller | 60% | 1 | 1 | 2 |",
+    ]
+    assert lines[5:] == ["", "2 cells left out: the study has changed since: run it again"]
     (tmp_path / "recipe.toml").write_text(RECIPE.replace("lr = 0.02", "lr = 0.03"))
     assert len(made(changed)) == 3
 
@@ -157,24 +178,26 @@ def test_rows_of_before_there_were_keys_are_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rnn_bench, "Runner", _Runner)
-    kept = STUDIES.parent / "results" / "language-short"
-    shutil.copytree(kept, tmp_path / "out")
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "rows.csv").write_text(
+        "method,budget,seed,test_ppl\r\nbaseline,1,0,8.0\r\nSVD,0.6,0,9.0\r\n"
+    )
+    before = rnn_bench.rows(tmp_path / "out")
     study = tmp_path / "study.toml"
-    text = (STUDIES / "language-short.toml").read_text().replace("../recipes", f"{RECIPES}")
 
     def made(more: str) -> set[str]:
-        study.write_text(f"{text}\n{more}")
+        study.write_text(f"{STUDY}\n{more}")
         MADE.clear()
         rnn_bench.run(study, tmp_path, tmp_path / "out")
         return {*MADE}
 
-    assert made("") == {"L1 columns + SVD", "random units"}  # were not done, one for one budget
+    assert made("") == {"smaller"}  # was not done
     assert made("") == set()
     for energy in (0.5, 0.6):  # a method that is new has a key all the same
         step = f'steps = [{{ kind = "rnn-svd", energy = {energy} }}]'
         assert made(f'[[method]]\nname = "new"\n{step}\n') == {"new"}
     found = rnn_bench.rows(tmp_path / "out")
-    before = rnn_bench.rows(kept)
     assert {cell: found[cell] | {"key": None} for cell in before} == {
         cell: row | {"key": None} for cell, row in before.items()
     }
