@@ -334,20 +334,25 @@ def test_an_address_where_something_else_answers_is_refused(
 
     cluster._knock(ray.get_runtime_context().gcs_address)
     web = ThreadingHTTPServer((LOOPBACK, 0), BaseHTTPRequestHandler)
-    threading.Thread(target=web.serve_forever).start()
-    with socket.create_server((LOOPBACK, 0)) as silent:
-        for port, reason, patience in (
-            (web.server_port, "something else does", cluster.CONNECT),
-            (silent.getsockname()[1], "timed out", 0.2),
-        ):
-            monkeypatch.setattr(cluster, "CONNECT", patience)
-            with (
-                pytest.raises(BadInputError, match=rf"no Ray cluster answers there \({reason}\)"),
-                workers.start(f"{LOOPBACK}:{port}", tmp_path),
+    serving = threading.Thread(target=web.serve_forever, daemon=True)
+    serving.start()
+    try:
+        with socket.create_server((LOOPBACK, 0)) as silent:
+            for port, reason, patience in (
+                (web.server_port, "something else does", cluster.CONNECT),
+                (silent.getsockname()[1], "timed out", 0.2),
             ):
-                pass
-    web.shutdown()
-    web.server_close()
+                monkeypatch.setattr(cluster, "CONNECT", patience)
+                said = rf"no Ray cluster answers there \({reason}\)"
+                with (
+                    pytest.raises(BadInputError, match=said),
+                    workers.start(f"{LOOPBACK}:{port}", tmp_path),
+                ):
+                    pass
+    finally:
+        web.shutdown()
+        web.server_close()
+        serving.join()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "ray://"])

@@ -93,6 +93,7 @@ def test_the_stream_equals_the_whole_before_every_band_was_heard(frames: int) ->
     assert (net(x) - stream_whole(net.stream(), x)).abs().max() < 1e-5
 
 
+@torch.no_grad()
 def test_the_stream_has_what_the_batch_norms_have_learned() -> None:
     net = small(normed=True).train()
     for seed in range(20):

@@ -141,16 +141,10 @@ class _Two(nn.Module):
         return x, x
 
 
-class _Two(nn.Module):
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return x, x
-
-
 class _Memory(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.memory, self.classifier = nn.LSTM(16, 8), nn.Linear(8, 3)
-        self.two = _Two()
         self.two = _Two()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
