@@ -125,7 +125,9 @@ def search(
             sampler.load_state_dict(state["sampler"])
             learner.load_state_dict(state["learner"])
         rows = [Row(**row) for row in state["rows"]]
-        losses, trials, before = state["losses"], state["trials"], state["seconds"]
+        losses = state["losses"]
+        # checkpoints of older versions hold neither
+        trials, before = state.get("trials", []), state.get("seconds", 0.0)
         print(f"search: resuming after epoch {len(losses)} of {epochs}")
 
     def draw(count: int) -> Sequence[Choice]:

@@ -172,7 +172,11 @@ def test_an_interrupted_search_ends_as_one_that_was_not(root: Path, tmp_path: Pa
     whole = run(tmp_path / "whole.pt", None)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "broken.pt", 2)
+    state = torch.load(tmp_path / "broken.pt", weights_only=True)
     assert run(tmp_path / "broken.pt", None) == whole
+    older = {key: value for key, value in state.items() if key not in ("trials", "seconds")}
+    torch.save(older, tmp_path / "older.pt")
+    assert run(tmp_path / "older.pt", None) == whole
 
 
 class Stopping(Micro):
