@@ -59,6 +59,8 @@ class Tuning(Schedule):
 
     @model_validator(mode="after")
     def _seen(self) -> Self:
+        if self.views and not self.distil:
+            raise ValueError("views: they spare a teacher work: only with distil")
         inside = isinstance(self.distil, Distil) and (self.distil.hints or self.distil.attention)
         if self.views and inside:
             raise ValueError(

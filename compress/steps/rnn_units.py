@@ -35,4 +35,7 @@ class RnnUnits(Frozen):
     def _one_target(self) -> Self:
         if sum(t is not None for t in (self.ratio, self.parameters, self.milliseconds)) != 1:
             raise ValueError("give one of ratio, parameters and milliseconds")
+        # not by what was given: a stored table gives the defaults, too
+        if self.milliseconds is None and (self.vectors, self.scheme) != (1, "fp32"):
+            raise ValueError("vectors and scheme: how time is measured, only with milliseconds")
         return self

@@ -161,12 +161,13 @@ def test_a_second_training_may_see_other_views(root: Path, tmp_path: Path) -> No
     assert not torch.equal(tuned(None), tuned(1))
 
 
-def test_views_do_not_go_with_layers_of_the_teacher() -> None:
+def test_views_go_with_a_teacher_whose_layers_nobody_looks_at() -> None:
     hints = {"hints": {"stem": "stem"}}
+    table = {"kind": "finetune", "epochs": 2, "lr": 0.1, "views": 1}
     with pytest.raises(ValidationError, match="views: hints and attention"):
-        Finetune.model_validate(
-            {"kind": "finetune", "epochs": 2, "lr": 0.1, "views": 1, "distil": hints}
-        )
+        Finetune.model_validate({**table, "distil": hints})
+    with pytest.raises(ValidationError, match=r"views: .* only with distil"):
+        Finetune.model_validate(table)
 
 
 def test_the_rate_warms_up_then_falls_to_zero() -> None:

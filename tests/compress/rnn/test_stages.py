@@ -181,6 +181,14 @@ def test_steps_go_together_and_what_is_gone_stays_gone(
     assert all(columns is None or len(columns) <= 11 for columns in read)  # of 16, .3 gone
 
 
+@pytest.mark.parametrize("told", [{"vectors": 3}, {"scheme": "dynamic-int8"}])
+def test_how_time_is_measured_is_told_only_with_a_time(told: dict[str, object]) -> None:
+    table = {"kind": "rnn-units", "criterion": "l1", **told}
+    TypeAdapter(Step).validate_python({**table, "milliseconds": 1.0})
+    with pytest.raises(ValidationError, match="vectors and scheme: how time is measured"):
+        TypeAdapter(Step).validate_python({**table, "ratio": 0.5})
+
+
 def test_units_have_one_target() -> None:
     for targets in ({}, {"ratio": 0.5, "milliseconds": 1.0}):
         with pytest.raises(ValidationError, match="one of ratio, parameters and milliseconds"):
