@@ -17,7 +17,7 @@ def inputs(example: Example) -> tuple[Any, ...]:
 
 
 def exact(example: Example) -> Example:
-    """The same with float64 for all other real numbers; indices stay what they are."""
+    """The same with float64 for all floating-point tensors; all else stays what it is."""
     found: Example = trees.tree_map(
         lambda leaf: leaf.double() if _real(leaf) and leaf.is_floating_point() else leaf, example
     )
