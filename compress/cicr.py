@@ -30,13 +30,13 @@ on n photos, and within acc_loss where the score is none. [C]
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
 
 import torch
 
-from compress.prune import Cut, Plan, Scored
+from compress.prune import Plan, Scored
 from device.errors import FieldwrenError
 from device.manifest import Frozen
 
@@ -102,30 +102,20 @@ def contributions(scored: Iterable[Scored]) -> tuple[Scored, ...]:
             )
         total = scores.sum()
         shares = scores / total if total > 0 else torch.full_like(scores, 1 / len(scores))
-        found.append(Scored(group.layer, group.members, shares))
+        found.append(replace(group, scores=shares))
     return tuple(found)
 
 
-def keep(shares: torch.Tensor, cr: float, round_to: int = 1) -> torch.Tensor:
-    """Indices, ascending, of the largest shares whose sum reaches `cr`, rounded up."""
-    order = shares.argsort(descending=True, stable=True)
-    reached = shares[order].cumsum(0) >= cr * (1 - EXACT)
+def keep(shares: torch.Tensor, cr: float, round_to: int = 1) -> int:
+    """How many of the largest shares it takes until their sum reaches `cr`, rounded up."""
+    reached = shares.sort(descending=True).values.cumsum(0) >= cr * (1 - EXACT)
     count = int((~reached).sum()) + 1
-    count = min(len(shares), math.ceil(count / round_to) * round_to)
-    return order[:count].sort().values
+    return min(len(shares), math.ceil(count / round_to) * round_to)
 
 
 def plan(shares: Iterable[Scored], cr: float, round_to: int = 1) -> Plan:
     """The channel plan for one contribution rate."""
-    cuts = []
-    for group in shares:
-        channels = len(group.scores)
-        kept = set(keep(group.scores, cr, round_to).tolist())
-        removed = tuple(channel for channel in range(channels) if channel not in kept)
-        cuts.append(
-            Cut(layer=group.layer, channels=channels, removed=removed, members=group.members)
-        )
-    return Plan(cuts=tuple(cuts))
+    return Plan(cuts=tuple(group.cut(keep(group.scores, cr, round_to)) for group in shares))
 
 
 def standard_error(percent: float, examples: int) -> float:

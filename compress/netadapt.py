@@ -53,17 +53,6 @@ def plan(groups: Sequence[Scored], kept: Mapping[str, Sequence[int]]) -> Plan:
     return Plan(cuts=tuple(cuts))
 
 
-def cut(group: Scored, count: int) -> Cut:
-    """Shrink one group of the network as it is now to its `count` highest scores."""
-    lowest = group.scores.argsort(stable=True)[: len(group.scores) - count].sort().values
-    return Cut(
-        layer=group.layer,
-        channels=len(group.scores),
-        removed=tuple(lowest.tolist()),
-        members=group.members,
-    )
-
-
 def after(kept: Kept, made: Cut) -> Kept:
     """What is left of the original once the network as it is now is cut."""
     left, removed = kept[made.layer], set(made.removed)
@@ -71,11 +60,16 @@ def after(kept: Kept, made: Cut) -> Kept:
 
 
 def one_of_each(groups: Sequence[Scored]) -> Plan:
-    """Every group without the channel that scores highest: what a proof sees best."""
+    """Every group without the channel that scores highest: what a proof sees best.
+
+    A channel that is a portion of its own stays.
+    """
     cuts = []
     for group in groups:
         channels = len(group.scores)
-        best = (int(group.scores.argmax()),) if channels > 1 else ()
+        order = group.scores.argsort(descending=True, stable=True).tolist()
+        free = [channel for channel in order if frozenset((channel,)) not in group.portions]
+        best = tuple(free[:1]) if channels > 1 else ()
         cuts.append(Cut(layer=group.layer, channels=channels, removed=best, members=group.members))
     return Plan(cuts=tuple(cuts))
 

@@ -202,12 +202,12 @@ class Search:
             }
 
             def cost(count: int, group: prune.Scored = group) -> float:
-                kept = netadapt.after(self.kept, netadapt.cut(group, count))
+                kept = netadapt.after(self.kept, group.cut(count))
                 return self.cost.predicted(netadapt.plan(self.groups, kept))
 
             count = netadapt.enough([c for c in counts if c < now], cost, target)
             if count is not None:
-                found.append(netadapt.cut(group, count))
+                found.append(group.cut(count))
         return found
 
     def _least(self, group: prune.Scored) -> int:

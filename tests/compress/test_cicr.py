@@ -1,6 +1,7 @@
 """CICR: channels kept for one rate, and the bisection against what it stands for."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from compress import cicr, prune
 from device.errors import FieldwrenError
-from tests.compress import graphs
+from tests.compress import graphs, patterns
 
 
 def _scored(*scores: list[float]) -> list[prune.Scored]:
@@ -31,25 +32,25 @@ def test_scores_that_are_no_contributions_are_refused(bad: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cr", "round_to", "kept"),
+    ("cr", "round_to", "removed"),
     [
-        (0.0, 1, [1]),  # never empty
-        (0.5, 1, [1]),
-        (0.6, 1, [1]),  # reached, not passed
-        (0.61, 1, [1, 3]),
-        (0.9, 1, [1, 3]),
-        (0.95, 1, [0, 1, 3]),
-        (1.0, 1, [0, 1, 3]),  # channel 2 contributes nothing
-        (0.5, 2, [1, 3]),
-        (0.95, 2, [0, 1, 2, 3]),
-        (1.0, 8, [0, 1, 2, 3]),
+        (0.0, 1, (0, 2, 3)),  # never empty
+        (0.5, 1, (0, 2, 3)),
+        (0.6, 1, (0, 2, 3)),  # reached, not passed
+        (0.61, 1, (0, 2)),
+        (0.9, 1, (0, 2)),
+        (0.95, 1, (2,)),
+        (1.0, 1, (2,)),  # channel 2 contributes nothing
+        (0.5, 2, (0, 2)),
+        (0.95, 2, ()),
+        (1.0, 8, ()),
     ],
 )
 def test_the_largest_shares_are_kept_until_their_sum_reaches_the_rate(
-    cr: float, round_to: int, kept: list[int]
+    cr: float, round_to: int, removed: tuple[int, ...]
 ) -> None:
-    shares = torch.tensor([0.1, 0.6, 0.0, 0.3], dtype=torch.float64)
-    assert cicr.keep(shares, cr, round_to).tolist() == kept
+    (cut,) = cicr.plan(_scored([0.1, 0.6, 0.0, 0.3]), cr, round_to).cuts
+    assert cut.removed == removed
 
 
 def test_keeping_is_the_shortest_prefix_of_the_ranking() -> None:
@@ -58,12 +59,27 @@ def test_keeping_is_the_shortest_prefix_of_the_ranking() -> None:
         raw = torch.rand(33, generator=generator) ** 4
         (group,) = cicr.contributions([prune.Scored("x", ("x",), raw)])
         cr = float(torch.rand((), generator=generator))
-        kept = cicr.keep(group.scores, cr)
+        rest = list(cicr.plan([group], cr).cuts[0].removed)
+        kept = [i for i in range(33) if i not in rest]
         smallest = group.scores[kept].min()
         assert float(group.scores[kept].sum()) >= cr - 1e-9
         assert float(group.scores[kept].sum() - smallest) < cr
-        rest = [i for i in range(33) if i not in kept.tolist()]
         assert bool((group.scores[rest] <= smallest).all())
+
+
+def test_every_portion_of_a_split_keeps_a_channel() -> None:
+    net = patterns.shaken(patterns.SMALL["split by sizes"](16))
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    groups = [
+        replace(group, scores=torch.arange(float(len(group.scores))))  # the first portion is worst
+        for group in prune.score_groups(net, x, [net.get_submodule("classifier")], "l1", 0)
+    ]
+    plan = cicr.plan(cicr.contributions(groups), 0.5)
+    portions = [
+        (own, cut) for group, cut in zip(groups, plan.cuts, strict=True) for own in group.portions
+    ]
+    assert portions and all(not own <= set(cut.removed) for own, cut in portions)
+    prune.proven(net, x, plan)
 
 
 def test_plans_grow_with_the_rate() -> None:

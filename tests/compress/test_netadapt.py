@@ -2,6 +2,7 @@
 
 import copy
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from compress.steps import NetAdapt
 from compress.store import Record
 from compress.task import Quality
 from device.errors import FieldwrenError
-from tests.compress import graphs, shapes
+from tests.compress import graphs, patterns, shapes
 
 
 def _group(layer: str, *scores: float) -> prune.Scored:
@@ -26,11 +27,11 @@ def _group(layer: str, *scores: float) -> prune.Scored:
 def test_cuts_of_cuts_are_one_plan_for_the_original() -> None:
     groups = (_group("a", 5, 1, 3, 2, 4, 0), _group("b", 1, 2))
     kept = netadapt.everything(groups)
-    first = netadapt.cut(groups[0], 4)
+    first = groups[0].cut(4)
     assert first.removed == (1, 5)
     kept = netadapt.after(kept, first)
     assert kept["a"] == (0, 2, 3, 4)
-    second = netadapt.cut(_group("a", 1, 9, 9, 0), 2)  # scored anew: positions 3 and 0 go
+    second = _group("a", 1, 9, 9, 0).cut(2)  # scored anew: positions 3 and 0 go
     kept = netadapt.after(kept, second)
     assert kept["a"] == (2, 3)
     whole = netadapt.plan(groups, kept)
@@ -38,6 +39,19 @@ def test_cuts_of_cuts_are_one_plan_for_the_original() -> None:
         ("a", 6, (0, 1, 4, 5)),
         ("b", 2, ()),
     ]
+
+
+def test_the_first_proof_leaves_every_portion_of_a_split_a_channel() -> None:
+    net = patterns.shaken(patterns.SMALL["split by sizes"](4))  # one portion is a single channel
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    groups = [
+        replace(group, scores=-torch.arange(float(len(group.scores))))  # the first one is best
+        for group in prune.score_groups(net, x, [net.get_submodule("classifier")], "l1", 0)
+    ]
+    assert any(frozenset((0,)) in group.portions for group in groups)
+    plan = netadapt.one_of_each(groups)
+    assert all(cut.kept == cut.channels - 1 for cut in plan.cuts)
+    prune.proven(net, x, plan)
 
 
 @pytest.mark.parametrize(("target", "expected"), [(100, 8), (50, 5), (49, 4), (9, None)])
