@@ -1,15 +1,13 @@
-"""A pruned network as one file: its plan, which makes the shapes, and its weights, which fill them.
+"""A pruned network as one safetensors file: its weights, and the plan that makes their shapes.
 
-    {"plan": JSON of compress.prune.Plan, "state": state_dict}        by torch.save
-
-Nothing in it is code: it is read with weights_only, into a network as it was before pruning.
+The plan stands in the file's metadata as JSON (`plan`), so any reader of safetensors gets at both.
 """
 
-import pickle
 from pathlib import Path
 
-import torch
+import safetensors
 from pydantic import ValidationError
+from safetensors.torch import save_file
 from torch import nn
 
 from compress.passes import Example
@@ -17,14 +15,14 @@ from compress.prune import Plan, remove
 from device import files
 from device.errors import BadInputError, FieldwrenError, first_problem
 
-UNREADABLE = (OSError, EOFError, pickle.UnpicklingError, RuntimeError)
-OTHER = (TypeError, KeyError, IndexError)  # what torch.save wrote, but something else
+PLAN = "plan"  # metadata
 
 
 def save(net: nn.Module, plan: Plan, path: Path | str) -> None:
     """Write a network from which `plan` was removed; training it further changes nothing here."""
+    state = {name: value.contiguous().clone() for name, value in net.state_dict().items()}
     with files.replacing(Path(path)) as temporary:
-        torch.save({"plan": plan.model_dump_json(), "state": net.state_dict()}, temporary)
+        save_file(state, temporary, {PLAN: plan.model_dump_json()})
 
 
 def load(net: nn.Module, example: Example, path: Path | str) -> nn.Module:
@@ -35,18 +33,20 @@ def load(net: nn.Module, example: Example, path: Path | str) -> nn.Module:
             then of no use.
     """
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-        plan, state = Plan.model_validate_json(stored["plan"]), stored["state"]
+        with safetensors.safe_open(path, "pt") as stored:
+            told = (stored.metadata() or {}).get(PLAN, "")
+            state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        plan = Plan.model_validate_json(told)
     except ValidationError as error:
         raise BadInputError(f"{path}: no channel plan: {first_problem(error)}") from error
-    except (*UNREADABLE, *OTHER) as error:
+    except (OSError, safetensors.SafetensorError) as error:
         raise BadInputError(f"{path}: not there, damaged or no pruned network") from error
     try:
         remove(net, example, plan)
         net.load_state_dict(state)
     except FieldwrenError as error:
         raise BadInputError(f"{path}: {error}") from error
-    except (RuntimeError, TypeError) as error:
-        problem = str(error).strip().splitlines()[-1].strip()
+    except RuntimeError as error:  # whose last line names the first misfit
+        problem = str(error).splitlines()[-1].strip()
         raise BadInputError(f"{path}: its weights do not fit the network: {problem}") from error
     return net

@@ -13,7 +13,10 @@ from models.resnet import ResNet
 README = Path(__file__).parents[1] / "README.md"
 
 
-def test_a_network_of_ones_own_is_pruned_in_ten_lines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_network_of_ones_own_is_pruned_in_ten_lines(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the lines save a file
     own, torch_pruning = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     torch.manual_seed(0)
     net = ResNet(8, 10).eval()
