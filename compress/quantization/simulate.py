@@ -157,6 +157,5 @@ def folded(layer: nn.Module, norm: nn.Module | None) -> tuple[Tensor, Tensor | N
 
 
 def _weighted(module: nn.Module) -> bool:
-    """Whether it holds a matrix or kernel itself."""
-    own = module.named_parameters(recurse=False)
-    return any("weight" in name and values.ndim > 1 for name, values in own)
+    """Whether it holds a matrix or kernel itself, under any name."""
+    return any(values.ndim > 1 for values in module.parameters(recurse=False))

@@ -160,10 +160,22 @@ class _Sequence(nn.Module):
         return y
 
 
+class _Named(nn.Module):
+    """A matrix by a name of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.ones(3, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.kernel)
+
+
 @pytest.mark.parametrize(
     ("net", "layer"),
     [
         (_Sequence(), "memory"),
+        (nn.Sequential(_Named(), nn.Linear(3, 2)), "0"),
         (adopt(_Sequence()), r"memory\.layers\.0"),
         (Map(4, 2), "x"),
         (nn.Sequential(nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 4, 2)), "1"),
