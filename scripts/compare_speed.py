@@ -2,10 +2,10 @@
 
     python scripts/compare_speed.py STUDY --data DIR --out DIR [--threads N]
 
-For every method and budget of the study (scripts/compare_pruning.py, whose results are in OUT) the
-network of the first seed is exported as float32 and as int8 and timed in turns with the baseline's
+For every cell of the study's first seed that is done (scripts/compare_pruning.py, whose results are
+in OUT) the network is exported as float32 and as int8 and timed in turns with the baseline's
 float32 file, so that a machine whose speed drifts disturbs both alike. Printed are the median of
-the rounds' ratios, with the 10th and 90th percentile, and the files' sizes.
+the rounds' ratios, with the 10th and 90th percentile, the files' sizes, and what is not done.
 """
 
 import sys
@@ -89,6 +89,12 @@ def main(
     """Export, time in turns, print a Markdown table."""
     rivals.register()
     chosen = studies.read(study, pruning_cells.Study)
+    cells = [cell for cell in chosen.cells() if cell[0] == chosen.seeds[0]]
+    done = [cell for cell in cells if pruning_cells.done(chosen, out, *cell)]
+    if not done:
+        raise errors.BadInputError(
+            f"{out}: no finished cell of the first seed: run the study first"
+        )
     runner = compare_pruning.Runner(chosen, data, out, chosen.seeds[0])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -96,11 +102,16 @@ def main(
         print(f"{machine()}; {plain.runtime.description}; {threads} thread(s), {ROUNDS} rounds\n")
         print(HEAD)
         print(line("baseline", runner.start.record.macs, plain, (plain, whole)))
-        for budget in chosen.budgets:
-            for method in chosen.method:
-                net, records = runner.walk(method, budget)
-                files = exported(runner.start.task, net, folder, "cell", threads)
-                print(line(f"{method.name}, {budget:.0%}", records[-1].macs, plain, files))
+        for _, method, budget in done:
+            net, records = runner.walk(method, budget)
+            files = exported(runner.start.task, net, folder, "cell", threads)
+            print(line(_title(method, budget), records[-1].macs, plain, files))
+    if skipped := [_title(*cell[1:]) for cell in cells if cell not in done]:
+        print(f"\nnot done, so not timed: {'; '.join(skipped)}")
+
+
+def _title(method: pruning_cells.Method, budget: float | None) -> str:
+    return method.name if budget is None else f"{method.name}, {budget:.0%}"
 
 
 def line(name: str, macs: int, baseline: Timed, files: Sequence[Timed]) -> str:
