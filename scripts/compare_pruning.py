@@ -12,11 +12,12 @@ processes (`--part 0/2` and `--part 1/2`; the seeds' baselines must be there fir
 `keep` puts finished baselines into benchmarks/baselines/, where `run` finds them on any machine.
 
 A study without budgets is of steps that choose how much to remove (`fake-prune`); a control there
-names the method that it is to `match`, seed by seed, and runs after it.
+names the method that it is to `match`, seed by seed, and waits for it.
 
 With `shape_of`, and `steps = []`, a control trains another method's shape from scratch: the
 channels that went there, at the same budget and seed, are taken from the network as it was built,
-which then has all epochs, the baseline's and the further ones. It runs after that method, too.
+which then has all epochs, the baseline's and the further ones. It waits for that method, too: to
+the end of the part, which then names the cells whose method another part has not done yet.
 
 All choices (which method is best) are to be made on the validation column. The test column is the
 same networks on the test split.
@@ -42,7 +43,7 @@ from compress.steps import Change
 from device import errors, files
 from scripts import baselines, rivals, studies
 from scripts import pruning_cells as cells
-from scripts.pruning_cells import Method, Row, Study
+from scripts.pruning_cells import Cell, Method, Row, Study
 
 COLUMNS = (
     "method",
@@ -72,12 +73,31 @@ def run(
     chosen = studies.read(study, Study)
     cells.check(chosen)
     mine = studies.share(chosen.cells(), part)
-    for seed in chosen.seeds:
-        todo = [c for c in mine if c[0] == seed and not cells.done(chosen, out, *c)]
-        if todo or not mine:  # a part without cells makes the baselines
-            runner = Runner(chosen, data, out, seed)
-            for _, method, budget in todo:
-                runner.cell(method, budget)
+    if not mine:
+        for seed in chosen.seeds:  # a part without cells makes the baselines
+            Runner(chosen, data, out, seed)
+    if _do(chosen, data, out, mine) and (left := _do(chosen, data, out, mine)):
+        names = ", ".join(cells.name(method.name, budget, seed) for seed, method, budget in left)
+        first = ", ".join(sorted({f'"{cells.awaited(chosen, out, *cell)}"' for cell in left}))
+        raise errors.BadInputError(
+            f"{out}: not done: {names}: run the method {first} first, then this part again"
+        )
+
+
+def _do(study: Study, data: Path, out: Path, mine: Sequence[Cell]) -> list[Cell]:
+    """Do the cells that are not done and wait for none; returns those that do."""
+    waiting = []
+    for seed in study.seeds:
+        runner = None
+        for cell in mine:
+            if cell[0] != seed or cells.done(study, out, *cell):
+                continue
+            if cells.awaited(study, out, *cell) is not None:
+                waiting.append(cell)
+                continue
+            runner = runner or Runner(study, data, out, seed)
+            runner.cell(*cell[1:])
+    return waiting
 
 
 class Runner:
@@ -182,7 +202,7 @@ class Runner:
         return plans
 
     def _matched(self, name: str) -> float:
-        path = self.out / "rows" / f"{cells.name(name, None, self.seed)}.json"
+        path = cells.matched(self.out, name, self.seed)
         if not path.exists():
             raise errors.BadInputError(f'{path}: not there: run the method "{name}" first')
         row = Row.model_validate_json(path.read_bytes())

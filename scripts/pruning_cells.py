@@ -42,6 +42,9 @@ class Method(Frozen):
         return self
 
 
+Cell = tuple[int, Method, float | None]  # seed, method, budget
+
+
 class Study(Frozen):
     """The file."""
 
@@ -69,7 +72,7 @@ class Study(Frozen):
                 )
         return self
 
-    def cells(self) -> list[tuple[int, Method, float | None]]:
+    def cells(self) -> list[Cell]:
         """Seed, method and budget of each."""
         return [
             (seed, method, budget)
@@ -179,3 +182,18 @@ def done(study: Study, out: Path, seed: int, method: Method, budget: float | Non
         return False
     known = Row.model_validate_json(path.read_bytes()).key
     return known in (None, key(study, seed, method, budget))
+
+
+def awaited(study: Study, out: Path, seed: int, method: Method, budget: float | None) -> str | None:
+    """The method whose cell must be done before this one, if it is not."""
+    other = study.shaping(method)
+    if other is not None and not done(study, out, seed, other, budget):
+        return other.name
+    if method.match is not None and not matched(out, method.match, seed).exists():
+        return method.match
+    return None
+
+
+def matched(out: Path, match: str, seed: int) -> Path:
+    """Where the scores of the cell that is to be matched are."""
+    return out / "rows" / f"{name(match, None, seed)}.json"

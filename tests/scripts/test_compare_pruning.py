@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,10 @@ def test_a_shape_waits_for_the_method_that_it_is_of(
     (rows / "tp-taylor-0.5-seed0.json").unlink()
     with pytest.raises(BadInputError, match='run the method "tp Taylor" first'):
         compare.run(study, study.parent, tmp_path / "out", "4/8")
+    (rows / "tp-taylor-0.5-seed1.json").unlink()  # behind the cell that waits
+    with pytest.raises(BadInputError, match=r"not done: tp-taylor-s-shape-0\.5-seed0: run the"):
+        compare.run(study, study.parent, tmp_path / "out", "0/2")
+    assert (rows / "tp-taylor-0.5-seed1.json").exists()
     (rows / "tp-taylor-0.5-seed0.json").write_bytes(kept)
     shutil.rmtree(tmp_path / "out" / "cells" / "tp-taylor-0.5-seed0")
     with pytest.raises(BadInputError, match=r'0-prune is not there.*"tp Taylor" again'):
@@ -156,15 +161,18 @@ def test_the_table_has_a_line_for_every_method(
     assert next(line for line in lines if line.startswith("| from scratch ")).count("±") == 0
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        path
-        for path in sorted((Path(__file__).parents[2] / "benchmarks" / "studies").glob("*.toml"))
-        if "compare_pruning.py says" in path.read_text()
-    ],
-    ids=lambda path: path.stem,
-)
+STUDIES = [
+    path
+    for path in sorted((Path(__file__).parents[2] / "benchmarks" / "studies").glob("*.toml"))
+    if {"finetune", "method"} <= tomllib.loads(path.read_text()).keys()
+]
+
+
+def test_there_are_studies_here() -> None:
+    assert STUDIES
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_the_steps_of_every_study_here_are_valid(path: Path) -> None:
     rivals.register()
     pruning_cells.check(studies.read(path, pruning_cells.Study))
