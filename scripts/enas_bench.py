@@ -83,7 +83,7 @@ def run(
         str | None, typer.Option(help="seeds as tasks of a Ray cluster: HOST:PORT, auto or local")
     ] = None,
 ) -> None:
-    """Do, or go on with, some arms; the table is written after each."""
+    """Do, or go on with, some arms; the table is written after each, and of all in the end."""
     wanted = arms.split(",")
     unknown = [arm for arm in wanted if arm not in ARMS]
     if unknown:
@@ -92,6 +92,7 @@ def run(
     base, data, out, numbers = load(recipe), data.resolve(), out.resolve(), _seeds(seeds)
     with workers.start(ray, out) as pool:
         list(pool.map(partial(_arms, base, find(recipe).resolve(), data, out, wanted), numbers))
+    enas_table.write(out, ARMS)  # tasks may have written theirs in another order than they read
 
 
 def _arms(base: Recipe, path: Path, data: Path, out: Path, arms: list[str], seed: int) -> None:

@@ -4,6 +4,7 @@ import pickle
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -132,16 +133,32 @@ def test_seeds_are_tasks_of_a_cluster(tmp_path: Path, monkeypatch: pytest.Monkey
 
     class Cluster(InProcess):
         def map(self, function: Any, items: Any) -> Iterator[Any]:
-            made.append((pickle.loads(pickle.dumps(function)).args[-1], list(items)))
-            return iter(())
+            task = pickle.loads(pickle.dumps(function))
+            made.append((task.args[-1], list(items)))
+            for seed in items:
+                yield task(seed)
+            (tmp_path / "table.md").write_text("of the task that read first and wrote last")
 
     def start(address: str | None, folder: Path) -> AbstractContextManager[Workers]:
         assert (address, folder) == ("auto", tmp_path)
         return nullcontext(Cluster())
 
+    def arm(*given: Any) -> Result:
+        name, seed = given[-2:]
+        _store(tmp_path, name, seed, macs=4_000_000, validation=78.0)
+        return read(tmp_path / f"{name}-seed{seed}" / "result.json")
+
     monkeypatch.setattr(workers, "start", start)
+    monkeypatch.setattr(enas_bench, "_run", arm)
+    task = SimpleNamespace(make=lambda *_: None)
+    monkeypatch.setattr(enas_bench, "tasks", SimpleNamespace(plugin=lambda *_: task))
     run(tmp_path, tmp_path, "both,random", "3,5", ray="auto")
     assert made == [(["both", "random"], [3, 5])]
+    lines = (tmp_path / "table.md").read_text().splitlines()[2:]
+    assert [[line.split(" | ")[i].strip("| ") for i in (0, -1)] for line in lines] == [
+        ["both", "2"],
+        ["random", "2"],
+    ]
 
 
 def test_a_result_of_another_version_is_left_out(
