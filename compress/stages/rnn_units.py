@@ -72,8 +72,10 @@ def chosen(
         wanted = f"the network to {step.parameters:.0%} of its parameters"
     else:
         assert step.milliseconds is not None
-        sides = {f"{name}.{side}" for name in free for side in "xh"}
-        sides |= {reader for name in free for reader in found[name]}
+        sides = sorted(  # each once, in the same order in every process
+            {f"{name}.{side}" for name in free for side in "xh"}
+            | {reader for name in free for reader in found[name]}
+        )
         size = partial(timing.milliseconds, names=sides, vectors=step.vectors, scheme=step.scheme)
         target, wanted = step.milliseconds, f"their matrices to {step.milliseconds:g} ms"
     low, high, best = 0.0, 1.0, None

@@ -2,7 +2,7 @@
 
 import copy
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -117,7 +117,15 @@ def test_units_go_until_a_measured_time_is_met(
         asked.add((vectors, scheme))
         return by_count(shapes)
 
+    names: set[tuple[str, ...]] = set()
+    measured = timing.milliseconds
+
+    def milliseconds(net: nn.Module, **told: Any) -> float:
+        names.add(tuple(told["names"]))
+        return measured(net, **told)
+
     monkeypatch.setattr(timing, "by_time", by_time)
+    monkeypatch.setattr(timing, "milliseconds", milliseconds)
     _, baseline = trained
     sides = {"layers.0.x", "layers.0.h", "layers.1.x"}  # what reads the layer is a part of it
 
@@ -129,6 +137,7 @@ def test_units_go_until_a_measured_time_is_met(
     target = 0.6 * spent(baseline)
     _, net = _run(trained, tmp_path / "met", {**table, **told, "milliseconds": target})
     assert asked == {(3, "dynamic-int8")}
+    assert names == {tuple(sorted(sides))}  # in the order of every other process
     assert spent(net) <= target
     left = recurrent(net)["layers.0"].units
     _, larger = _run(trained, tmp_path / "one", {**table, "ratio": 1 - (left + 1) / 16})

@@ -5,10 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from compress import distributed
 from compress.export import convert
 from compress.quantization import inspect
+from compress.rnn import timing
 from compress.rnn.forms import Shape, shape_of
 from compress.rnn.timing import file
 from compress.task import OneStep
@@ -32,6 +35,20 @@ def test_the_file_is_matrices_of_ones(shape: Shape, vectors: int, tmp_path: Path
     first = x[:, :width].sum(1, keepdims=True) * (1 if shape.rank is None else shape.rank)
     expected = np.hstack([*[first] * 6, *[x[:, :3].sum(1, keepdims=True)] * 2])
     assert Runtime(model)({"x": x})["y"] == pytest.approx(expected)
+
+
+def test_processes_agree_on_the_least_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def least(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        asked.append(float(values))
+        return np.array(0.25)  # another process was faster
+
+    monkeypatch.setattr(distributed, "least", least)
+    timing._measured.cache_clear()
+    assert [timing.by_time([Shape(3, 5, None, None)]) for _ in range(2)] == [0.25, 0.25]
+    assert len(asked) == 1 and asked[0] > 0
+    timing._measured.cache_clear()  # nobody else may read what was made up
 
 
 class _Alone(nn.Module):
