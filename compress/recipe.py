@@ -50,6 +50,39 @@ class Measure(Frozen):
     threads: int = Field(1, gt=0)
 
 
+def nothing_undone(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The steps, as they are.
+
+    Raises:
+        ValueError: one would undo what another before it did.
+    """
+    if any(isinstance(step, Quantize) for step in steps[:-1]):
+        raise ValueError("quantize must be the last step")
+    for index, step in enumerate(steps):
+        behind = steps[index + 1 :]
+        kinds = [other.kind for other in behind]
+        if isinstance(step, Qat | Codebook) and set(kinds) - {"quantize"}:
+            raise ValueError(
+                f"only quantize may follow {step.kind}: {kinds[0]} would undo what it did"
+            )
+        schemes = [other.scheme for other in behind if isinstance(other, Quantize)]
+        if isinstance(step, Qat) and schemes != [step.scheme]:
+            raise ValueError(
+                f'qat trains for scheme = "{step.scheme}": quantize with it must follow'
+            )
+        if step.kind == "extract" and (again := set(kinds) & CHANNELS):
+            raise ValueError(
+                f"{min(again)} cannot follow extract: what is narrowed has no whole channels"
+            )
+        changed = step.kind in CHANNELS - {"extract"} or isinstance(step, LowRank | Compact)
+        if changed and "extract" in kinds:
+            raise ValueError(f"extract cannot follow {step.kind}: it needs the child as found")
+        filling = [what for other in behind if (what := _filling(other)) is not None]
+        if isinstance(step, Sparse) and filling:
+            raise ValueError(f"{filling[0]} cannot follow sparse: its zeros would go")
+    return steps
+
+
 class Recipe(Frozen):
     """The whole file."""
 
@@ -65,34 +98,7 @@ class Recipe(Frozen):
     settings: SerializeAsAny[Frozen] = Field(description="the task's own tables")
     text: str = Field(description="the file, verbatim", repr=False)
 
-    @field_validator("steps")
-    @classmethod
-    def _nothing_undone(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
-        if any(isinstance(step, Quantize) for step in steps[:-1]):
-            raise ValueError("quantize must be the last step")
-        for index, step in enumerate(steps):
-            behind = steps[index + 1 :]
-            kinds = [other.kind for other in behind]
-            if isinstance(step, Qat | Codebook) and set(kinds) - {"quantize"}:
-                raise ValueError(
-                    f"only quantize may follow {step.kind}: {kinds[0]} would undo what it did"
-                )
-            schemes = [other.scheme for other in behind if isinstance(other, Quantize)]
-            if isinstance(step, Qat) and schemes != [step.scheme]:
-                raise ValueError(
-                    f'qat trains for scheme = "{step.scheme}": quantize with it must follow'
-                )
-            if step.kind == "extract" and (again := set(kinds) & CHANNELS):
-                raise ValueError(
-                    f"{min(again)} cannot follow extract: what is narrowed has no whole channels"
-                )
-            changed = step.kind in CHANNELS - {"extract"} or isinstance(step, LowRank | Compact)
-            if changed and "extract" in kinds:
-                raise ValueError(f"extract cannot follow {step.kind}: it needs the child as found")
-            filling = [what for other in behind if (what := _filling(other)) is not None]
-            if isinstance(step, Sparse) and filling:
-                raise ValueError(f"{filling[0]} cannot follow sparse: its zeros would go")
-        return steps
+    _nothing_undone = field_validator("steps")(nothing_undone)
 
 
 def _filling(step: Step) -> str | None:

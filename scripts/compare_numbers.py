@@ -66,7 +66,7 @@ class Cell(Frozen):
     def _as_of_a_recipe(cls, steps: tuple[Change | Quantize, ...]) -> tuple[Change | Quantize, ...]:
         if not steps or not isinstance(steps[-1], Quantize):
             raise ValueError("the last step of a cell must be quantize")
-        recipe.Recipe._nothing_undone(steps)
+        recipe.nothing_undone(steps)
         return steps
 
     @property

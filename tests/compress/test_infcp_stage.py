@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress import count, recipe, train
+from compress import count, distributed, recipe, train
 from compress.costs import COSTS
 from compress.prune import Plan
 from compress.stages import Context
@@ -97,12 +97,29 @@ def test_a_measured_budget_is_that_of_the_beginning_when_it_goes_on(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(COSTS, "milliseconds", Slowing)
+    monkeypatch.setattr(Slowing, "searches", 0)
     context, net, step = _context(root, tmp_path)
     step = step.model_copy(update={"ratio": None, "milliseconds": 80.0, "round_to": 1})
     first = stage.budgeted(context, net, step)
     assert 60 < sum(cut.kept for cut in first.cuts) <= 80
     assert stage.budgeted(context, net, step) == first
     assert Slowing.searches == 1
+
+
+def test_the_first_process_writes_the_budget_once_all_have_read(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[bool] = []
+    context, net, step = _context(root, tmp_path)
+    path = context.checkpoint.with_name("budget.json")
+    monkeypatch.setattr(distributed, "barrier", lambda: waited.append(path.exists()))
+    monkeypatch.setattr(distributed, "first", lambda: False)
+    found = stage.budgeted(context, net, step)
+    assert not path.exists()
+    monkeypatch.setattr(distributed, "first", lambda: True)
+    assert stage.budgeted(context, net, step) == found
+    assert stage.budgeted(context, net, step) == found
+    assert waited == [False, False, True]
 
 
 def test_what_cannot_be_pruned_is_refused_before_it_is_trained(
