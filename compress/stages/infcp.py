@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from compress import allocation, infcp, prune
+from compress import allocation, distributed, infcp, prune
 from compress.stages import prune as removal
 from compress.stages.base import Context, Outcome, cut
 from compress.stages.tuning import tune
@@ -34,13 +34,16 @@ def run(context: Context, net: nn.Module, step: InfCp) -> Outcome:
 def budgeted(context: Context, net: nn.Module, step: InfCp) -> prune.Plan:
     """How many channels stay: kept beside the checkpoint, for times are never measured alike."""
     path = context.checkpoint.with_name("budget.json")
-    if path.is_file():
-        return prune.Plan.model_validate_json(path.read_bytes())
+    known = path.read_bytes() if path.is_file() else None
+    distributed.barrier()  # no process may write before all have read
+    if known is not None:
+        return prune.Plan.model_validate_json(known)
     head = removal.whole(context, net, step.keep)
     found = allocation.decide(
         net, context.example, head, counts(step), context.seed, deploy=context.task.deploy
     )
-    files.write_bytes(path, found.plan.model_dump_json().encode())
+    if distributed.first():
+        files.write_bytes(path, found.plan.model_dump_json().encode())
     return found.plan
 
 
