@@ -14,7 +14,7 @@ from device.enhancer import StreamEnhancer
 from device.errors import BadInputError
 from device.manifest import SpectrumInput
 
-PROBE = 16000  # samples of silence that an .onnx is asked for before it teaches
+PROBE = 16000  # samples of silence that a file of any length is asked for before it teaches
 
 
 class _Enhancer(nn.Module):
@@ -80,16 +80,26 @@ class FileEnhancer(_Enhancer):
             interpreter = Interpreter(model_content=path.read_bytes(), num_threads=1)
         except (OSError, ValueError) as error:
             raise BadInputError(f"{path}: not a readable model: {error}") from error
-        given = interpreter.get_input_details()
-        sizes = [int(size) for size in given[0]["shape_signature"]]
-        if len(given) != 1 or given[0]["dtype"] != np.float32 or set(sizes[:-1]) - {1}:
+        given, made = interpreter.get_input_details(), interpreter.get_output_details()
+        sizes = [int(size) for size in given[0]["shape_signature"]] if len(given) == 1 else []
+        if not sizes or not made or given[0]["dtype"] != np.float32 or set(sizes[:-1]) - {1}:
             raise BadInputError(
                 f"{path}: a teacher takes one waveform [1, time] of float32; this model does not"
             )
         super().__init__(path, sizes[-1] if sizes[-1] > 0 else None, rate)
         self._interpreter, self._sizes = interpreter, sizes
         self._input = given[0]["index"]
-        self._output = interpreter.get_output_details()[0]["index"]
+        self._output = made[0]["index"]
+        asked = self._samples or PROBE
+        try:
+            answered = self.sound(np.zeros(asked, np.float32)).size
+        except (RuntimeError, ValueError) as error:
+            raise BadInputError(f"{path}: does not run on {asked} samples: {error}") from error
+        if not asked / 2 <= answered <= 2 * asked:  # a last frame may be missing or filled up
+            raise BadInputError(
+                f"{path}: answers {asked} samples with {answered} values: a teacher answers with "
+                "a waveform of the same length"
+            )
 
     def sound(self, noisy: NDArray[np.float32]) -> NDArray[np.float32]:
         shape = [*self._sizes[:-1], len(noisy)]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from ai_edge_litert import schema_py_generated as schema
@@ -73,9 +74,29 @@ def test_a_tflite_that_takes_no_waveform_is_refused(tmp_path: Path) -> None:
     path.write_bytes(graph.written(x, y))
     with pytest.raises(BadInputError, match="takes one waveform"):
         teachers.enhancer(path, 16000)
+    path.write_bytes(tflite_files.double(()))
+    with pytest.raises(BadInputError, match="takes one waveform"):
+        teachers.enhancer(path, 16000)
+    path.write_bytes(tflite_files.constant())
+    with pytest.raises(BadInputError, match="takes one waveform"):
+        teachers.enhancer(path, 16000)
     path.write_bytes(b"no model")
     with pytest.raises(BadInputError, match=r"model\.tflite: not a readable model"):
         teachers.enhancer(path, 16000)
     with pytest.raises(BadInputError, match="a teacher is a bundle"):
         (tmp_path / "model.h5").write_bytes(b"")
         teachers.enhancer(tmp_path / "model.h5", 16000)
+
+
+def test_a_tflite_is_heard_before_it_teaches(tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(file([Shape(5, 50, None, None)]))
+    with pytest.raises(BadInputError, match=r"model\.tflite: answers 50 samples with 5 values"):
+        teachers.enhancer(path, 16000)
+    graph = _Graph()
+    x, y = graph.tensor((1, 1)), graph.tensor((1, 3))
+    graph.graph.tensors[x].shapeSignature = [1, -1]
+    graph.operator("ADD", [x, graph.constant(np.ones((1, 3), np.float32))], y, "AddOptions")
+    path.write_bytes(graph.written(x, y))
+    with pytest.raises(BadInputError, match=r"model\.tflite: does not run on 16000 samples"):
+        teachers.enhancer(path, 16000)
