@@ -6,7 +6,8 @@
     recurrent layer          steps × batch × weights
     Einstein sum             product of all its indices' sizes
 
-As for our own networks (compress/count.py), what is element-wise does not count.
+As for our own networks (compress/count.py), what is element-wise does not count. Other products
+are refused: as zero they would go unnoticed.
 """
 
 import math
@@ -16,6 +17,8 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+
+from device import errors
 
 Shape = Sequence[int]
 
@@ -28,16 +31,39 @@ ONNX: Mapping[str, Callable[[Any, Sequence[Shape], Shape], int]] = {
     "Einsum": lambda node, given, made: _einsum(node.attribute[0].s.decode(), given),
 }
 """Operators that multiply in peers' files: node, shapes of inputs and of the first output."""
+TFLITE_UNCOUNTED = {
+    value: name
+    for name, value in vars(schema.BuiltinOperator).items()
+    if name in ("DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "BATCH_MATMUL", "SVDF")
+    or name.startswith("CONV_3D")
+    or name.endswith(("RNN", "LSTM"))
+}
+ONNX_UNCOUNTED = (
+    "Attention",
+    "ConvInteger",
+    "DeformConv",
+    "Gemm",
+    "LSTM",
+    "MatMulInteger",
+    "QLinearConv",
+    "QLinearMatMul",
+    "RNN",
+)
 
 
 def of_tflite(file: Path) -> int:
-    """Of fully connected layers and convolutions."""
+    """Of fully connected layers and convolutions.
+
+    Raises:
+        BadInputError: another operator multiplies.
+    """
     model = schema.ModelT.InitFromPackedBuf(file.read_bytes(), 0)
+    kinds = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+    _all_counted(str(file), [TFLITE_UNCOUNTED[kind] for kind in kinds if kind in TFLITE_UNCOUNTED])
     total = 0
     for graph in model.subgraphs:
         for node in graph.operators:
-            code = model.operatorCodes[node.opcodeIndex]
-            if max(code.builtinCode, code.deprecatedBuiltinCode) in TFLITE:
+            if kinds[node.opcodeIndex] in TFLITE:
                 weights, made = (graph.tensors[i].shape for i in (node.inputs[1], node.outputs[0]))
                 total += math.prod(map(int, made)) * math.prod(map(int, weights[1:]))
     return total
@@ -50,7 +76,12 @@ def of_onnx(model: Any, session: Callable[[bytes], Any]) -> int:
 
     Args:
         session: makes an ONNX Runtime session of a model's content.
+
+    Raises:
+        BadInputError: an operator multiplies that is not counted.
     """
+    kinds = [node.op_type for node in model.graph.node]
+    _all_counted(f"graph {model.graph.name}", [kind for kind in kinds if kind in ONNX_UNCOUNTED])
     graph, counted = model.graph, [node for node in model.graph.node if node.op_type in ONNX]
     shapes: dict[str, Shape] = {one.name: one.dims for one in graph.initializer}
     constants = [node for node in graph.node if node.op_type == "Constant"]
@@ -75,6 +106,13 @@ def of_onnx(model: Any, session: Callable[[bytes], Any]) -> int:
         )
         for node in counted
     )
+
+
+def _all_counted(where: str, kinds: Sequence[str]) -> None:
+    if kinds:
+        raise errors.BadInputError(
+            f"{where}: {kinds[0]} multiplies, but is not counted: add it to scripts/speech_macs.py"
+        )
 
 
 def _einsum(equation: str, given: Sequence[Shape]) -> int:

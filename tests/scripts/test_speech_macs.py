@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from device.errors import BadInputError
 from scripts import speech_macs, speech_onnx
 
 ZOO = Path(__file__).parents[2] / "models" / "zoo"
@@ -16,6 +18,18 @@ ZOO = Path(__file__).parents[2] / "models" / "zoo"
 def test_files_of_bundles_multiply_what_their_networks_do(name: str) -> None:
     manifest = json.loads((ZOO / name / "manifest.json").read_text())
     assert speech_macs.of_tflite(ZOO / name / "model.tflite") == manifest["result"]["macs"]
+
+
+def test_an_operator_of_tflite_that_is_not_counted_is_named() -> None:
+    with pytest.raises(BadInputError, match=r"model\.tflite: DEPTHWISE_CONV_2D multiplies, but"):
+        speech_macs.of_tflite(ZOO / "birds-baseline" / "model.tflite")
+
+
+@pytest.mark.parametrize("kind", ["Gemm", "LSTM", "RNN"])
+def test_an_operator_of_onnx_that_is_not_counted_is_named(kind: str) -> None:
+    graph = SimpleNamespace(name="peer", node=[SimpleNamespace(op_type=kind)])
+    with pytest.raises(BadInputError, match=f"graph peer: {kind} multiplies, but is not counted"):
+        speech_macs.of_onnx(SimpleNamespace(graph=graph), pytest.fail)
 
 
 def test_a_graph_of_onnx_counted_by_hand() -> None:
