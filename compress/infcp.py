@@ -38,7 +38,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compress import prune
+from compress import patterns, prune
 from compress.criteria import filters, members
 from compress.criteria.base import Group
 from compress.criteria.filters import kernel, rows
@@ -46,7 +46,7 @@ from compress.criteria.members import TINY, Member
 from compress.figures import Figure, Series
 from compress.gate import Gate
 from compress.gate import Gates as LearningGates
-from compress.prune import Cut, Plan
+from compress.prune import Cut, Plan, Scored
 from compress.steps import InfCp
 from device.errors import FieldwrenError
 
@@ -63,6 +63,8 @@ class ChannelGate(Gate):
     def __init__(self, cut: Cut, group: Group, factor: float) -> None:
         super().__init__(cut.channels, cut.kept, factor)
         self.cut = cut
+        found = patterns.portions(group._DG, group, cut.channels)  # its graph has no public name
+        self.portions = frozenset(own for _, own in found)
         self.producers = members.producers(group)
         self.gated = _gated(group, self.producers)
         for member in self.gated:
@@ -91,8 +93,10 @@ class ChannelGate(Gate):
         return member.roots % self.cut.channels
 
     def chosen(self) -> Cut:
-        """Exactly T channels stay: those whose gates were open most over a window."""
-        return self.cut.model_copy(update={"removed": self.removed()})
+        """Exactly T channels stay: those whose gates were open most over a window, and of a portion
+        of a torch.split at least one."""
+        scored = Scored(self.cut.layer, self.cut.members, self.mean.cpu(), self.portions)
+        return scored.cut(self.kept)
 
 
 class Gates(LearningGates):

@@ -246,6 +246,20 @@ def test_automatic_steepness_that_is_always_behind_comes_to_four(total: int, end
     assert float(gates.beta) == pytest.approx(end)
 
 
+def test_every_portion_of_a_split_keeps_a_channel() -> None:
+    net, step = patterns.shaken(patterns.SMALL["split by sizes"](16)), _step()
+    gates = _gates(net, step)
+    for gate in gates.gates:
+        gate.mean.copy_(torch.arange(gate.size))  # the first portion's were open least
+    plan = gates.plan()
+    assert any(gate.portions for gate in gates.gates)
+    for gate, cut in zip(gates.gates, plan.cuts, strict=True):
+        assert cut.kept == gate.kept
+        assert not any(portion <= set(cut.removed) for portion in gate.portions)
+    gates.fold()
+    prune.proven(net, _input(), plan)
+
+
 def test_gates_serve_the_temporal_network_too() -> None:
     """Residual sums of layers without a norm, depthwise taps over time."""
     torch.manual_seed(0)
