@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from compress import advance, recipe, store
 from compress.stages import STAGES
 from compress.stages.base import cut, same
-from compress.steps import Change, Finetune, Schedule
+from compress.steps import Change, Schedule
 from device import errors, files
 from device.manifest import Frozen
 from scripts import studies
@@ -22,6 +22,9 @@ class Method(Frozen):
     steps: tuple[dict[str, Any], ...]
     scratch: bool = Field(False, description="the pruned shape anew, trained for all epochs")
     distil: bool = Field(False, description="further training with the baseline as teacher")
+    views: int | None = Field(
+        None, ge=1, description="epochs of its batches, with `distil`: the teacher sees each once"
+    )
     lr: float | None = Field(None, gt=0, description="of the further training, if not the study's")
     seeds: tuple[int, ...] | None = None
     budgets: tuple[studies.Share, ...] | None = None
@@ -149,10 +152,11 @@ def steps(study: Study, method: Method, share: float | None) -> list[Change]:
         raise errors.BadInputError(
             f"{method.name}: its steps leave no epoch of the study's {schedule.epochs} to fine-tune"
         )
-    further = {**schedule.model_dump(), "epochs": left, "distil": method.distil}
+    further = {**schedule.model_dump(), "kind": "finetune", "epochs": left}
+    further |= {"distil": method.distil, "views": method.views}
     if method.lr is not None:
         further["lr"] = method.lr
-    return [*found, Finetune(kind="finetune", **further)]
+    return [*found, studies.step(method.name, further)]
 
 
 def name(method: str, budget: float | None, seed: int) -> str:
