@@ -170,7 +170,8 @@ class Runner:
             study = study.model_copy(update={"finetune": whole})
         if shape:
             key = store.key(key, [plan.model_dump() for plan in shape])
-        share = self._matched(method.match) if method.match is not None else budget
+        first = study.first(self.seed, method, budget)
+        share = self._matched(first) if first is not None and method.match is not None else budget
         found = []
         for number, step in enumerate(cells.steps(study, method, share)):
             key = advance.key(step, key)
@@ -201,10 +202,10 @@ class Runner:
                 plans.append(record.plan)
         return plans
 
-    def _matched(self, name: str) -> float:
-        path = cells.matched(self.out, name, self.seed)
-        if not path.exists():
-            raise errors.BadInputError(f'{path}: not there: run the method "{name}" first')
+    def _matched(self, cell: Cell) -> float:
+        """The share of the multiply-accumulates that another cell's row says."""
+        seed, method, budget = cell
+        path = cells.row(self.out, method, budget, seed)
         row = Row.model_validate_json(path.read_bytes())
         return row.macs / row.baseline_macs
 

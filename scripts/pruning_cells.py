@@ -65,6 +65,12 @@ class Study(Frozen):
     def _shapes(self) -> Self:
         named = {method.name: method for method in self.method}
         for method in self.method:
+            if method.match is not None:
+                other = named.get(method.match)
+                if other is None or other.match is not None:
+                    raise ValueError(
+                        f'{method.name}: match: "{method.match}" is no method that finds a share'
+                    )
             if method.shape_of is None:
                 continue
             other = named.get(method.shape_of)
@@ -88,6 +94,13 @@ class Study(Frozen):
     def shaping(self, method: Method) -> Method | None:
         """The method that `shape_of` names."""
         return next((other for other in self.method if other.name == method.shape_of), None)
+
+    def first(self, seed: int, method: Method, budget: float | None) -> Cell | None:
+        """The cell that must be done before this one: of `shape_of`, or of `match`."""
+        if method.match is not None:
+            return next((seed, other, None) for other in self.method if other.name == method.match)
+        other = self.shaping(method)
+        return None if other is None else (seed, other, budget)
 
 
 class Row(Frozen):
@@ -169,9 +182,9 @@ def key(study: Study, seed: int, method: Method, budget: float | None) -> str:
     """Of everything that a cell is asked for; its stages' keys hold the data, too."""
     asked = method.model_dump(exclude_defaults=True, exclude={"by", "seeds", "budgets"})
     table = study.finetune.model_dump(exclude_defaults=True)
-    other = study.shaping(method)
-    shape = () if other is None else (key(study, seed, other, budget),)
-    return store.key(files.sha256(recipe.find(study.recipe)), table, asked, budget, seed, *shape)
+    first = study.first(seed, method, budget)
+    other = () if first is None else (key(study, *first),)
+    return store.key(files.sha256(recipe.find(study.recipe)), table, asked, budget, seed, *other)
 
 
 def row(out: Path, method: Method, budget: float | None, seed: int) -> Path:
@@ -190,14 +203,5 @@ def done(study: Study, out: Path, seed: int, method: Method, budget: float | Non
 
 def awaited(study: Study, out: Path, seed: int, method: Method, budget: float | None) -> str | None:
     """The method whose cell must be done before this one, if it is not."""
-    other = study.shaping(method)
-    if other is not None and not done(study, out, seed, other, budget):
-        return other.name
-    if method.match is not None and not matched(out, method.match, seed).exists():
-        return method.match
-    return None
-
-
-def matched(out: Path, match: str, seed: int) -> Path:
-    """Where the scores of the cell that is to be matched are."""
-    return out / "rows" / f"{name(match, None, seed)}.json"
+    first = study.first(seed, method, budget)
+    return None if first is None or done(study, out, *first) else first[1].name

@@ -228,6 +228,17 @@ def test_a_control_removes_as_much_as_the_method_that_it_matches(
     compare.table(study, tmp_path / "out")
     lines = capsys.readouterr().out.splitlines()
     assert {line.split(" | ")[0] for line in lines} >= {"| searched", "| as much"}
+    text = study.read_text()
+    keys = set()
+    for samples in ("samples = 4", "samples = 5"):  # a changed search asks for another control
+        study.write_text(text.replace("samples = 4", samples))
+        chosen = studies.read(study, pruning_cells.Study)
+        keys.add(pruning_cells.key(chosen, 0, chosen.method[1], None))
+    assert len(keys) == 2
+    for other in ("as much", "nobody"):
+        study.write_text(text.replace('match = "searched"', f'match = "{other}"'))
+        with pytest.raises(BadInputError, match=f'"{other}" is no method that finds a share'):
+            studies.read(study, pruning_cells.Study)
 
 
 @pytest.mark.parametrize(
