@@ -25,11 +25,9 @@ same networks on the test split.
 
 import copy
 import sys
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Annotated
 
 import typer
@@ -41,21 +39,10 @@ from compress import advance, prune, store
 from compress.prune import Plan
 from compress.steps import Change
 from device import errors, files
-from scripts import baselines, rivals, studies
+from scripts import baselines, pruning_table, rivals, studies
 from scripts import pruning_cells as cells
 from scripts.pruning_cells import Cell, Method, Row, Study
 
-COLUMNS = (
-    "method",
-    "of",
-    "M MACs",
-    "parameters, k",
-    "before training",
-    "validation",
-    "test",
-    "change of test",
-    "seeds",
-)
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
 
@@ -226,45 +213,11 @@ def keep(
 
 @cli.command()
 def table(study: Path, out: Annotated[Path, typer.Option(help="results of run")]) -> None:
-    """Print what is done so far as a Markdown table: mean ± standard deviation over seeds."""
-    chosen = studies.read(study, Study)
-    rows = [
-        Row.model_validate_json(path.read_bytes()) for path in sorted((out / "rows").glob("*.json"))
-    ]
-    if not rows:
-        raise errors.BadInputError(f"{out}: no finished cell: run the study first")
-    of = defaultdict(list)
-    for row in rows:
-        of[row.budget, row.method].append(row)
-    for budget in chosen.budgets or (None,):
-        of_all = "" if budget is None else f"\n{budget:.0%} of the multiply-accumulates\n"
-        print(of_all)
-        print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
-        ranked = sorted(
-            (found for (share, _), found in of.items() if share == budget),
-            key=lambda found: -fmean(row.validation for row in found),
-        )
-        for found in ranked:
-            line = [
-                found[0].method,
-                found[0].by,
-                _spread([row.macs / 1e6 for row in found]),
-                _spread([row.parameters / 1e3 for row in found]),
-                _spread([row.cut for row in found if row.cut is not None]),
-                _spread([row.validation for row in found]),
-                _spread([row.test for row in found]),
-                _spread([row.test - row.baseline_test for row in found], signed=True),
-                str(len(found)),
-            ]
-            print(f"| {' | '.join(line)} |")
+    """Print what is done so far as a Markdown table, and draw OUT/pareto.svg.
 
-
-def _spread(values: list[float], *, signed: bool = False) -> str:
-    """Mean ± standard deviation over seeds."""
-    if not values:
-        return "–"
-    mean = f"{fmean(values):{'+' if signed else ''}.2f}"
-    return f"{mean} ± {stdev(values):.2f}" if len(values) > 1 else mean
+    Mean ± standard deviation over seeds.
+    """
+    print(pruning_table.write(studies.read(study, Study), out))
 
 
 if __name__ == "__main__":
