@@ -11,17 +11,16 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import nn
 
 from compress import prune
 from compress.costs import COSTS, Subject
 from compress.figures import Figure
 from compress.importance import distribution
+from compress.masked_loss import MaskedLoss
 from compress.passes import Example
 from compress.policies import POLICIES, Problem
 from compress.prune import Plan
-from compress.repair import recalibrate
 from compress.statistics import Calibration
 from compress.steps import Prune
 from compress.task import Deployed
@@ -30,7 +29,6 @@ from device.manifest import Frozen
 
 ATTEMPTS = 4  # plans whose pruned network is measured
 CLOSER = 0.995  # of what is left of the budget, per attempt
-IMAGES = 256  # whose loss a policy may look at
 NOTICEABLE = 0.1  # of the ratio asked for
 Deploy = Callable[[nn.Module], Deployed]
 
@@ -106,7 +104,7 @@ def decide(
         ratio=step.ratio,
         budget=budget,
         cost=cost.predicted,
-        loss=lambda plan: masked_loss(net, example, plan, calibration),
+        loss=MaskedLoss(net, example, calibration),
     )
     for _ in range(ATTEMPTS):
         found = POLICIES[step.scope](problem)
@@ -135,35 +133,6 @@ def tell(step: Prune, reached: float) -> None:
             f"multiples of round_to = {step.round_to} and lose at most max_ratio = "
             f"{step.max_ratio:g}"
         )
-
-
-def masked_loss(
-    net: nn.Module, example: Example, plan: Plan, calibration: Calibration | None
-) -> float:
-    """Mean loss on the first IMAGES calibration images without the plan's channels.
-
-    In evaluation mode, with norms recalibrated on the same images, as after any pruning: what the
-    channels' absence does to later norms is repaired for nothing and should not count.
-
-    Raises:
-        FieldwrenError: there is no data.
-    """
-    if calibration is None:
-        raise FieldwrenError("this scope measures losses: it needs calibration data")
-    masked = prune.mask(copy.deepcopy(net), example, plan)
-    parts, images = [], 0
-    for batch in calibration.batches():
-        parts.append(tuple(values[: IMAGES - images] for values in batch))
-        images += len(parts[-1][0])
-        if images >= IMAGES:
-            break
-    if len(parts) > 1 and len(parts[-1][0]) == 1:
-        parts.pop()  # of one example a norm may find no statistics
-        images -= 1
-    recalibrate(masked, calibration.loss, parts)
-    with torch.no_grad():
-        summed = sum(float(calibration.loss(masked, part)) * len(part[0]) for part in parts)
-    return summed / images
 
 
 def _none(net: nn.Module) -> Deployed:

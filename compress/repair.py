@@ -127,6 +127,8 @@ def fit(layer: Layer, x: Sequence[Tensor], y: Sequence[Tensor], *, centred: bool
 def recalibrate(net: nn.Module, loss: Loss, batches: Sequence[Batch]) -> None:
     """Give batch norms the mean statistics of the batches."""
     with _batch_statistics(net) as norms, torch.no_grad():
+        if not norms:
+            return
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # a plain mean

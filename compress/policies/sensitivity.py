@@ -18,6 +18,8 @@ have no part in it.
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
 
 from compress.figures import Figure, Series
 from compress.policies.base import Allocation, Problem
@@ -54,7 +56,12 @@ def measure(problem: Problem) -> list[Curve]:
     whole = problem.whole()
     base = problem.loss(problem.plan(whole))
     curves = []
-    for index, channels in enumerate(whole):
+    console = Console(stderr=True)  # a plan may be made for who reads standard output
+    for index, channels in enumerate(
+        track(
+            whole, "sensitivity", console=console, transient=True, disable=not console.is_terminal
+        )
+    ):
         least = problem.least(channels)
         grid = {
             problem.rounded(channels, round(float(wanted)))

@@ -2,6 +2,7 @@
 
 import copy
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from compress import allocation, prune
 from compress.costs import COSTS
+from compress.masked_loss import MaskedLoss
 from compress.recipe import load
 from compress.stages import Context
 from compress.stages import prune as stage
@@ -180,8 +182,29 @@ def test_a_last_part_of_one_example_is_left_out(rest: list[int]) -> None:
     assert [cut.kept for cut in plan.cuts] == [8]
     whole = prune.untouched(prune.score_groups(net, batches[0][0][:1], [net[3]], "l1", 0))
     fewer = Calibration(net, _loss, batches[:-1])
-    losses = [allocation.masked_loss(net, batches[0][0], whole, c) for c in (calibration, fewer)]
+    losses = [MaskedLoss(net, batches[0][0], c)(whole) for c in (calibration, fewer)]
     assert losses[0] == losses[1]
+
+
+def test_images_are_made_once_and_no_plan_is_measured_twice() -> None:
+    net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)).eval()
+    example = torch.randn(1, 8)
+    made, asked = [], []
+
+    def batches() -> Iterator[Batch]:
+        made.append(1)
+        yield torch.randn(32, 8), torch.arange(32) % 4
+
+    def loss(net: nn.Module, batch: Batch) -> Tensor:
+        asked.append(1)
+        return _loss(net, batch)
+
+    measured = MaskedLoss(net, example, Calibration(net, loss, batches()))
+    groups = prune.score_groups(net, example, [net[2]], "l1", 0)
+    plans = [prune.Plan(cuts=(groups[0].cut(kept),)) for kept in (16, 8, 8)]
+    found = [measured(plan) for plan in plans]
+    assert found[0] != found[1] == found[2]
+    assert (len(made), len(asked)) == (1, 2)  # there is no norm to recalibrate
 
 
 def _loss(net: nn.Module, batch: Batch) -> Tensor:

@@ -1,0 +1,67 @@
+"""What the loss would be without some channels: masked, norms recalibrated, nothing trained."""
+
+import copy
+from functools import cached_property
+
+import torch
+from torch import nn
+
+from compress import prune
+from compress.passes import Example
+from compress.prune import Plan
+from compress.repair import recalibrate
+from compress.statistics import Calibration
+from compress.task import Batch
+from device.errors import FieldwrenError
+
+IMAGES = 256  # calibration images that are looked at
+
+
+class MaskedLoss:
+    """Mean loss on the first IMAGES calibration images without a plan's channels.
+
+    In evaluation mode, with norms recalibrated on the same images, as after any pruning: what the
+    channels' absence does to later norms is repaired for nothing and should not count. The images
+    are made once, and no plan is measured twice.
+    """
+
+    def __init__(self, net: nn.Module, example: Example, calibration: Calibration | None) -> None:
+        self._net, self._example, self._calibration = net, example, calibration
+        self._known: dict[Plan, float] = {}
+
+    def __call__(self, plan: Plan) -> float:
+        """The loss under a plan's masks.
+
+        Raises:
+            FieldwrenError: there is no data.
+        """
+        if plan not in self._known:
+            self._known[plan] = self._measured(plan)
+        return self._known[plan]
+
+    def _measured(self, plan: Plan) -> float:
+        parts, loss = self._parts, self._data.loss
+        masked = prune.mask(copy.deepcopy(self._net), self._example, plan)
+        recalibrate(masked, loss, parts)
+        with torch.no_grad():
+            summed = sum(float(loss(masked, part)) * len(part[0]) for part in parts)
+        return summed / sum(len(part[0]) for part in parts)
+
+    @property
+    def _data(self) -> Calibration:
+        if self._calibration is None:
+            raise FieldwrenError("this scope measures losses: it needs calibration data")
+        return self._calibration
+
+    @cached_property
+    def _parts(self) -> list[Batch]:
+        parts: list[Batch] = []
+        left = IMAGES
+        for batch in self._data.batches():
+            parts.append(tuple(values[:left] for values in batch))
+            left -= len(parts[-1][0])
+            if left <= 0:
+                break
+        if len(parts) > 1 and len(parts[-1][0]) == 1:
+            parts.pop()  # of one example a norm may find no statistics
+        return parts
