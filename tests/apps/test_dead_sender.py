@@ -17,10 +17,10 @@ from device.errors import FieldwrenError
 from device.playback import Playback
 from device.speech_stage import SpeechStage
 from device.station import Station
-from tests.device.test_station import config as settings_for
-from tests.device.test_station import detection, eventually
 from tests.numbered import numbered
 from tests.scenes import write_video
+from tests.stations import config as settings_for
+from tests.stations import detection, eventually
 
 ENDED = r"^sending to broker 127\.0\.0\.1:\d+ ended: ValueError: .*wildcard"
 Dead = tuple[config.Config, Station]

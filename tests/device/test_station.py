@@ -4,93 +4,17 @@ import json
 import logging
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from apps.demo.broker import USER, Broker
 from device import station as module
-from device.config import Config, Mqtt, Outbox
+from device.config import Outbox
 from device.errors import BadInputError
-from device.messages import DETECTION, STATUS, Detection, ModelId, Source, utc
-from device.station import Station
-from tests.subscriber import PATIENCE, Message, Subscriber, retained
-
-ROOT = Path(__file__).parents[2]
-TOPIC = "fieldwren/garden/birds/detection"
-BEGIN = 1.7e9
-STATUS_TOPIC = "fieldwren/garden/status"
-Make = Callable[..., Station]
-
-
-def config(folder: Path, port: int, outbox: Outbox | None = None, **mqtt: object) -> Config:
-    return Config(
-        station="garden",
-        state_dir=folder / "state",
-        mqtt=Mqtt.model_validate({"port": port, **mqtt}),
-        outbox=outbox or Outbox(),
-    )
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Make]:
-    """Stations that are stopped at the end, in the same state folder."""
-    made: list[Station] = []
-
-    def make(
-        port: int, app: str = "birds", outbox: Outbox | None = None, **mqtt: object
-    ) -> Station:
-        made.append(Station(config(tmp_path, port, outbox, **mqtt), app))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield make
-    for station in made:
-        station.stop()
-
-
-def detection(number: int) -> Detection:
-    """A detection that can be told from others by its number of frames."""
-    return Detection.of_visit(
-        "Blue_Jay",
-        0.9,
-        number + 1,
-        begin=BEGIN + number,
-        end=BEGIN + number + 1,
-        seconds=0.01,
-        source=Source("feeder", "file", "feeder.mp4"),
-        model=ModelId("birds", "0.1.0", "0" * 64),
-    )
-
-
-def post(station: Station, numbers: range) -> None:
-    for number in numbers:
-        station.post(station.topic(DETECTION), detection(number))
-
-
-def arrived(messages: list[Message]) -> list[tuple[int, bool]]:
-    """Number and `replayed` of each detection, repeats left out as a receiver would."""
-    found: dict[int, tuple[int, bool]] = {}
-    for message in messages:
-        if message.topic == TOPIC:
-            payload = json.loads(message.payload)
-            assert payload["BeginTime"] == utc(BEGIN + payload["frames"] - 1)
-            found.setdefault(payload["detectionId"], (payload["frames"] - 1, payload["replayed"]))
-    return list(found.values())
-
-
-def until(count: int) -> Callable[[list[Message]], bool]:
-    return lambda messages: len(arrived(messages)) >= count
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.02)
+from device.messages import STATUS
+from tests.stations import STATUS_TOPIC, TOPIC, Make, arrived, eventually, post, until
+from tests.subscriber import PATIENCE, Subscriber, retained
 
 
 def test_detections_arrive_live_and_in_order(broker: Broker, make: Make) -> None:
@@ -129,102 +53,6 @@ def test_nothing_is_lost_when_the_broker_dies(broker: Broker, make: Make) -> Non
     assert [number for number in sent if number >= 30] == list(range(30, 90)), "none twice"
     assert station.counters.acknowledged == 90
     assert station.counters.reconnects == 1
-
-
-CHILD = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[3])
-from tests.device.test_station import config, detection
-from device.messages import DETECTION
-from device.station import Station
-
-station = Station(config(Path(sys.argv[1]), int(sys.argv[2])), "birds")
-station.start()
-print("connected" if station.wait_connected(30) else "offline", flush=True)
-for number in map(int, sys.stdin):
-    station.post(station.topic(DETECTION), detection(number))
-    print(number, flush=True)
-"""
-
-
-class Child:
-    """Another process with a station, that posts what it is told and can be killed."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        command = [sys.executable, "-c", CHILD, str(folder), str(port), str(ROOT)]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, cwd=ROOT
-        )
-        self.first = self.line()
-
-    def line(self) -> str:
-        assert self.process.stdout
-        return self.process.stdout.readline().strip()
-
-    def post(self, numbers: range) -> None:
-        assert self.process.stdin
-        for number in numbers:
-            self.process.stdin.write(f"{number}\n")
-            assert self.line() == str(number)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-
-@pytest.fixture
-def child(broker: Broker, tmp_path: Path) -> Iterator[Child]:
-    """A birds app's station in a process of its own, connected."""
-    child = Child(tmp_path, broker.port)
-    try:
-        assert child.first == "connected"
-        yield child
-    finally:
-        child.kill()
-
-
-def test_nothing_is_lost_when_the_process_dies(broker: Broker, make: Make, child: Child) -> None:
-    with Subscriber(broker.port, TOPIC) as subscriber:
-        child.post(range(20))
-        subscriber.wait(until(20))
-        os.kill(broker.pid, signal.SIGSTOP)
-        child.post(range(20, 60))
-        child.kill()
-        os.kill(broker.pid, signal.SIGCONT)
-        station = make(broker.port)
-        station.start()
-        assert station.flush(PATIENCE) == 0
-        messages = subscriber.wait(until(60))
-    found = arrived(messages)
-    assert [number for number, _ in found] == list(range(60))
-    assert all(replayed for number, replayed in found if number >= 20 + module.IN_FLIGHT)
-    assert not any(replayed for number, replayed in found if number < 20)
-
-
-def test_a_dead_process_is_seen_as_offline(broker: Broker, child: Child) -> None:
-    with Subscriber(broker.port, STATUS_TOPIC) as subscriber:
-        subscriber.wait(lambda messages: any(m.payload == b"online" for m in messages))
-        child.kill()
-        subscriber.wait(lambda messages: messages[-1].payload == b"offline")
-    assert retained(broker.port, STATUS_TOPIC) == b"offline"
-
-
-def test_a_living_sibling_keeps_the_station_online(
-    broker: Broker, make: Make, child: Child
-) -> None:
-    sibling = make(broker.port, "speech")
-    sibling.start()
-    eventually(lambda: sibling.counters.sent == 2, "the sibling has announced itself")
-    with Subscriber(broker.port, STATUS_TOPIC) as subscriber:
-        child.kill()
-        subscriber.wait(
-            lambda messages: [m.payload for m in messages[-2:]] == [b"offline", b"online"]
-        )
-        assert retained(broker.port, STATUS_TOPIC) == b"online"
-        sibling.stop()
-        subscriber.wait(lambda messages: messages[-1].payload == b"offline")
-    assert retained(broker.port, STATUS_TOPIC) == b"offline"
 
 
 @pytest.mark.parametrize("mqtt", [{"username": USER, "password": "Hammer"}, {}])
