@@ -165,7 +165,8 @@ def difference(net: nn.Module, example: Example, plan: Plan) -> float:
     remove(removed, example, plan)
     with torch.no_grad():
         one, other = (answers(net(*inputs(example))) for net in (masked, removed))
-        return max(float((a - b).abs().max()) for a, b in zip(one, other, strict=True))
+        errors = [(a - b).abs().max().double() for a, b in zip(one, other, strict=True)]
+    return float(torch.stack(errors).max())  # Python's own max passes over what is not a number
 
 
 def proven(net: nn.Module, example: Example, plan: Plan) -> float:

@@ -50,7 +50,10 @@ cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 def run(
     study: Path,
     data: Annotated[Path, typer.Option(help="data folder of the recipe")],
-    out: Annotated[Path, typer.Option(help="results; finished cells there are kept")],
+    out: Annotated[
+        Path,
+        typer.Option(help="results; finished cells there are kept: other data, another folder"),
+    ],
     part: Annotated[
         str, typer.Option(help="I/N: every N-th cell from I on; 0/0: baselines")
     ] = "0/1",

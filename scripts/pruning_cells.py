@@ -132,14 +132,18 @@ def check(study: Study) -> None:
     cells = study.cells()
     for seed, method, budget in cells:
         _any(study, method, budget)
-        other = study.shaping(method)
-        if other is None:
+        first = study.first(seed, method, budget)
+        if first is None:
             continue
-        if (seed, other, budget) not in cells:
+        if first not in cells:
+            named = "shape_of" if method.match is None else "match"
             raise errors.BadInputError(
-                f"{method.name}: shape_of: the study has no cell {name(other.name, budget, seed)}"
+                f"{method.name}: {named}: the study has no cell "
+                f"{name(first[1].name, first[2], first[0])}"
             )
-        for kind in map(advance.kind, _any(study, other, budget)):
+        if method.match is not None:
+            continue
+        for kind in map(advance.kind, _any(study, first[1], budget)):
             if STAGES[kind].rebuild not in (cut, same):
                 raise errors.BadInputError(
                     f"{method.name}: shape_of: {kind} changes more than channels"

@@ -12,6 +12,7 @@ from statistics import fmean, stdev
 from compress import plots
 from compress.figures import Figure, Series
 from device import errors, files
+from scripts import pruning_cells as cells
 from scripts.pruning_cells import Row, Study
 
 PLOT = "pareto.svg"
@@ -29,20 +30,20 @@ COLUMNS = (
 
 
 def write(study: Study, out: Path) -> str:
-    """OUT/pareto.svg of the cells that are done; returns their table.
+    """OUT/pareto.svg of the study's cells that are done, as it is now; returns their table.
 
     Raises:
         BadInputError: none is.
     """
-    paths = sorted((out / "rows").glob("*.json"))
-    if not paths:
-        raise errors.BadInputError(f"{out}: no finished cell: run the study first")
     of = defaultdict(list)
-    for path in paths:
-        row = Row.model_validate_json(path.read_bytes())
-        of[row.budget, row.method].append(row)
+    for seed, method, budget in study.cells():
+        if cells.done(study, out, seed, method, budget):
+            path = cells.row(out, method, budget, seed)
+            of[budget, method.name].append(Row.model_validate_json(path.read_bytes()))
+    if not of:
+        raise errors.BadInputError(f"{out}: no finished cell: run the study first")
     lines = []
-    for budget in study.budgets or (None,):
+    for budget in dict.fromkeys(budget for _, _, budget in study.cells()):
         lines += [] if budget is None else ["", f"{budget:.0%} of the multiply-accumulates", ""]
         lines += [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
         ranked = sorted(

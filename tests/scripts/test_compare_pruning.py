@@ -163,6 +163,20 @@ def test_the_table_has_a_line_for_every_method(
     assert all(f">{method}<" in image for method in ("uniform L1", "from scratch"))
 
 
+def test_the_table_is_of_the_study_as_it_is_now(
+    done: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, out = done
+    changed = tmp_path / "changed.toml"
+    text = study.read_text().replace('name = "uniform L1"', 'name = "plain L1"')
+    text = text.replace("tp-taylor", "tp-magnitude")
+    changed.write_text(text)
+    compare.table(changed, out)
+    lines = [line.split(" | ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert "| from scratch" in lines
+    assert not {"| uniform L1", "| plain L1", "| tp Taylor"} & set(lines)
+
+
 STUDIES = [
     path
     for path in sorted((Path(__file__).parents[2] / "benchmarks" / "studies").glob("*.toml"))
@@ -237,6 +251,9 @@ def test_a_control_removes_as_much_as_the_method_that_it_matches(
         chosen = studies.read(study, pruning_cells.Study)
         keys.add(pruning_cells.key(chosen, 0, chosen.method[1], None))
     assert len(keys) == 2
+    chosen = studies.read(study, pruning_cells.Study).model_copy(update={"budgets": (0.5,)})
+    with pytest.raises(BadInputError, match="match: the study has no cell searched-found-seed0"):
+        pruning_cells.check(chosen)
     for other in ("as much", "nobody"):
         study.write_text(text.replace('match = "searched"', f'match = "{other}"'))
         with pytest.raises(BadInputError, match=f'"{other}" is no method that finds a share'):
