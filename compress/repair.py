@@ -24,8 +24,9 @@ No labels and no gradients. Memory: batches · POSITIONS · Σ outputs floats, 2
 
 import copy
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -75,16 +76,17 @@ def repair(
     wanted: dict[str, list[Tensor]] = {name: [] for name in order}
     original.eval()
     for index, batch in enumerate(batches):
-        for name, (layer, _, y) in _calls(original, list(order), loss, batch).items():
-            y = _vectors(layer, y)
-            wanted[name].append(y[_places(name, index, len(y))][:, left[name]])
+        told = _calls(original, list(order), loss, batch, partial(_said, index))
+        for name, y in told.items():
+            wanted[name].append(y[:, left[name]])
     with _batch_statistics(net):
         for name, normed in order.items():
-            x = []
-            for index, batch in enumerate(batches):
-                layer, read, y = _calls(net, [name], loss, batch)[name]
-                count = len(_vectors(layer, y))
-                x.append(_patches(layer, read, _places(name, index, count)))
+            layer = net.get_submodule(name)
+            assert isinstance(layer, Layer)
+            x = [
+                _calls(net, [name], loss, batch, partial(_read, index))[name]
+                for index, batch in enumerate(batches)
+            ]
             fit(layer, x, wanted[name], centred=normed or layer.bias is not None)
     recalibrate(net, loss, batches)
 
@@ -150,18 +152,19 @@ def _left(original: nn.Module, example: Example, plan: prune.Plan) -> dict[str, 
 
 def _order(net: nn.Module, loss: Loss, batch: Batch) -> dict[str, bool]:
     """Layers in the order in which they run, and whether a batch norm reads their output."""
-    results: dict[int, str] = {}
+    results: dict[int, tuple[str, int]] = {}
     order: dict[str, bool] = {}
     alive = []  # an output that is gone could give its id to another
 
     def left(name: str, y: Tensor) -> None:
         order.setdefault(name, False)
-        results[id(y)] = name
+        results[id(y)] = name, y._version
         alive.append(y)
 
     def entered(x: Tensor) -> None:
-        if id(x) in results:
-            order[results[id(x)]] = True
+        name, version = results.get(id(x), ("", -1))
+        if version == x._version:  # else something in between has worked in place
+            order[name] = True
 
     handles = []
     for name, module in net.named_modules():
@@ -179,13 +182,21 @@ def _order(net: nn.Module, loss: Loss, batch: Batch) -> dict[str, bool]:
 
 
 def _calls(
-    net: nn.Module, names: Sequence[str], loss: Loss, batch: Batch
-) -> dict[str, tuple[Layer, Tensor, Tensor]]:
-    """The first call of each of some layers: layer, input, output; runs no further than needed."""
-    found: dict[str, tuple[Layer, Tensor, Tensor]] = {}
+    net: nn.Module,
+    names: Sequence[str],
+    loss: Loss,
+    batch: Batch,
+    take: Callable[[str, Layer, Tensor, Tensor], Tensor],
+) -> dict[str, Tensor]:
+    """What `take(name, layer, input, output)` copies of the first call of each of some layers.
+
+    It does so at once, for what comes next may work in place. Runs no further than needed.
+    """
+    found: dict[str, Tensor] = {}
 
     def hook(name: str, layer: Layer, x: Tensor, y: Tensor) -> None:
-        found.setdefault(name, (layer, x, y))
+        if name not in found:
+            found[name] = take(name, layer, x, y)
         if len(found) == len(names):
             raise _Enough
 
@@ -202,6 +213,17 @@ def _calls(
         for handle in handles:
             handle.remove()
     return found
+
+
+def _said(batch: int, name: str, layer: Layer, x: Tensor, y: Tensor) -> Tensor:
+    """Outputs at a layer's positions of a batch, a copy [places, out]."""
+    y = _vectors(layer, y)
+    return y[_places(name, batch, len(y))]
+
+
+def _read(batch: int, name: str, layer: Layer, x: Tensor, y: Tensor) -> Tensor:
+    """What is read for the same outputs, a copy [places, groups, n]."""
+    return _patches(layer, x, _places(name, batch, len(_vectors(layer, y))))
 
 
 def _vectors(layer: Layer, y: Tensor) -> Tensor:

@@ -120,6 +120,52 @@ def test_repaired_networks_answer_more_like_the_original(name: str) -> None:
     assert errors[1] < 0.7 * errors[0]
 
 
+class Summed(nn.Module):
+    """A sum and activations behind their layers, which may overwrite what those said."""
+
+    def __init__(self, *, in_place: bool) -> None:
+        super().__init__()
+        self.in_place = in_place
+        self.stem, self.wide = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 16, 3, padding=1)
+        self.back, self.act = nn.Conv2d(16, 8, 3, padding=1), nn.ReLU(inplace=in_place)
+        self.classifier = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.stem(x))
+        y: Tensor = self.back(self.act(self.wide(x)))
+        if self.in_place:
+            y += x
+        else:
+            y = y + x
+        logits: Tensor = self.classifier(y.mean((2, 3)))
+        return logits
+
+
+def test_what_works_in_place_is_repaired_alike() -> None:
+    batches, found = _batches(), []
+    x = batches[0][0][:1]
+    for in_place in (False, True):
+        torch.manual_seed(0)
+        net = Summed(in_place=in_place).eval()
+        plan = _plan(net, x, 0.25)
+        pruned = prune.remove(copy.deepcopy(net), x, plan)
+        repair.repair(pruned, net, x, plan, _loss, batches)
+        found.append(pruned.state_dict())
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
+@pytest.mark.parametrize(
+    ("between", "normed"),
+    [(nn.Identity(), True), (nn.ReLU(), False), (nn.ReLU(inplace=True), False)],
+    ids=str,
+)
+def test_a_norm_reads_a_layer_only_if_nothing_is_in_between(
+    between: nn.Module, normed: bool
+) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), between, nn.BatchNorm2d(4))
+    assert repair._order(net, lambda n, b: n(b[0]), _batches(1)[0]) == {"0": normed}
+
+
 @pytest.mark.parametrize("name", ["chunk", "grouped", "transposed", "split by sizes", "flatten"])
 def test_every_pattern_can_be_repaired(name: str) -> None:
     torch.manual_seed(0)
