@@ -79,6 +79,7 @@ class StreamEnhancer:
         self._waiting = 0  # samples in _pending
         self._stale = False  # frames have passed that the model did not hear
         self._unheard = 0  # coming frames whose masks the model cannot know: it did not hear them
+        self._sounding = 0  # frames, this one included, in which a sound is heard or still due
         self._forget_spectra()
         np.fft.irfft(np.fft.rfft(self._newest))  # numpy loads its FFT at the first call: 1 ms
 
@@ -153,7 +154,7 @@ class StreamEnhancer:
         self._sum.fill(0)
         self._waiting = 0
         self._stale = False
-        self._unheard = 0
+        self._unheard = self._sounding = 0
 
     def enhance(self, samples: Array | Wide, rate: int | None = None) -> Array:
         """A whole recording [n]: same length out, aligned. See `process`."""
@@ -172,9 +173,11 @@ class StreamEnhancer:
         self._waiting_spectra.append(spectrum)
         due = self._waiting_spectra[0]
         self.bypassed_frames += bypass
+        # a muted microphone is no quiet room: means of it would pass the noise for seconds after
+        self._sounding = len(self._waiting_spectra) if self._newest.any() else self._sounding - 1
         if bypass or self._wet == 0:
             self._stale = True
-        else:
+        elif self._sounding > 0:
             due = self._masked(due, spectrum)
         self._sum += np.fft.irfft(due, self._front.n_fft) * self._synthesis
         ready[:] = self._sum[:hop]

@@ -148,6 +148,29 @@ def test_broken_samples_are_silence_and_counted(enhancer: Path) -> None:
     assert stream.bad_samples == 4
 
 
+@pytest.mark.parametrize("lookahead", [0, 2])
+def test_digital_silence_stops_the_models_time(tmp_path: Path, lookahead: int) -> None:
+    """A muted microphone is no quiet room: what follows is heard as if it had not been muted."""
+    folder = tmp_path / "echo"
+    if lookahead:
+        make_ahead(folder, bundles.Mask(0.3, 0.5))
+    else:
+        bundles.make_enhancer(folder, gain=0.3, echo=0.5)
+    stream = StreamEnhancer(bundle.load(folder))
+    before, after = noise(10 * HOP), noise(10 * HOP, seed=1)
+    expected = stream.enhance(after)
+    for hops in (1, 50):
+        late = stream.enhance(np.concatenate((np.zeros(hops * HOP, np.float32), after)))
+        np.testing.assert_array_equal(late[hops * HOP :], expected)
+    short, long = (
+        stream.enhance(np.concatenate((before, np.zeros(hops * HOP, np.float32), after)))
+        for hops in (5 + lookahead, 50)
+    )
+    np.testing.assert_array_equal(short[-len(after) :], long[-len(after) :])
+    if not lookahead:  # with one the model hears as much silence as this state is long
+        assert not np.array_equal(long[-len(after) :], expected), "it remembers what was before"
+
+
 def test_a_model_that_returns_nan_is_passed_dry_and_counted(tmp_path: Path) -> None:
     model = bundle.Model(bundle.read(bundles.make_nan_enhancer(tmp_path / "nan")))
     stream = StreamEnhancer(model)
