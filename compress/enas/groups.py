@@ -12,7 +12,7 @@ The weights stay as they are; only the controller learns.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,11 +24,10 @@ from compress.costs import COSTS, Cost, Subject
 from compress.criteria import members
 from compress.criteria.base import Group
 from compress.criteria.members import TINY, Member
-from compress.enas.fake import kept
 from compress.enas.grades import Searchable, placed
 from compress.enas.reward import Evaluation
 from compress.enas.search import Candidate
-from compress.prune import Cut, Plan
+from compress.prune import Cut, Plan, Scored
 from compress.steps.fake_prune import FakePrune
 from compress.workers import Shared, Workers
 
@@ -50,35 +49,40 @@ class Site:
 class Ties:
     """All groups of a network: what is the same for every candidate."""
 
-    cuts: tuple[Cut, ...]  # that remove nothing yet
+    scored: tuple[Scored, ...]  # by L1, which nobody reads
     sites: tuple[Site, ...]
+
+    @property
+    def cuts(self) -> tuple[Cut, ...]:
+        """The groups, of which nothing is removed yet."""
+        return prune.untouched(self.scored).cuts
 
     @classmethod
     def of(cls, net: nn.Module, example: Tensor, head: Sequence[nn.Module], seed: int) -> "Ties":
         """The groups of `net` that hold no layer of `head`."""
-        scored = prune.score_groups(net, example, head, "l1", seed)
-        cuts = tuple(
-            Cut(layer=one.layer, channels=len(one.scores), removed=(), members=one.members)
-            for one in scored
-        )
-        groups = prune.whole_groups(net, example, Plan(cuts=cuts))
+        scored = tuple(prune.score_groups(net, example, head, "l1", seed))
+        whole = prune.untouched(scored)
+        groups = prune.whole_groups(net, example, whole)
         names = {module: name for name, module in net.named_modules()}
         sites = tuple(
             Site(number, names[one.layer], tuple(one.channels.tolist()), _entries(one, cut))
-            for number, (cut, group) in enumerate(zip(cuts, groups, strict=True))
+            for number, (cut, group) in enumerate(zip(whole.cuts, groups, strict=True))
             for one in _seen(group)
         )
-        return cls(cuts, sites)
+        return cls(scored, sites)
 
     def choose(self, sums: Sequence[Tensor], ratios: Ratios, multiple: int) -> Plan:
-        """The plan that removes, of every group, its ratio of channels with the smallest sums."""
+        """The plan that removes, of every group, its ratio of channels with the smallest sums.
+
+        Of a portion of a torch.split the channel with the largest sum stays.
+        """
         cuts = []
-        for cut, own, ratio in zip(self.cuts, sums, ratios, strict=True):
-            count = max(1, cut.channels - round(ratio * cut.channels))
-            count = min(cut.channels, -(-count // multiple) * multiple)
-            stay = set(kept(own, 1 - count / cut.channels))
-            removed = tuple(c for c in range(cut.channels) if c not in stay)
-            cuts.append(cut.model_copy(update={"removed": removed}))
+        for one, own, ratio in zip(self.scored, sums, ratios, strict=True):
+            channels = len(own)
+            count = max(1, channels - round(ratio * channels))
+            count = min(channels, -(-count // multiple) * multiple)
+            places = own.argsort(descending=True, stable=True).argsort()
+            cuts.append(replace(one, scores=-places).cut(count))  # of equal sums the first stays
         return Plan(cuts=tuple(cuts))
 
 
@@ -110,8 +114,8 @@ class Saving:
 @contextmanager
 def watched(net: nn.Module, ties: Ties) -> Iterator[list[Tensor]]:
     """While open, sums [channels] of every group add up over the batches that run."""
-    sums = [torch.zeros(cut.channels) for cut in ties.cuts]
-    count = [sum(site.group == group for site in ties.sites) for group in range(len(ties.cuts))]
+    sums = [torch.zeros(len(one.scores)) for one in ties.scored]
+    count = [sum(site.group == group for site in ties.sites) for group in range(len(sums))]
 
     def look(site: Site, x: Tensor, axis: int) -> Tensor:
         rest = [number for number in range(x.ndim) if number != axis]

@@ -5,12 +5,12 @@ from itertools import islice
 import torch
 from torch import nn
 
+from compress import netadapt, prune
 from compress.costs import Subject
 from compress.enas.grades import placed, searchable
 from compress.enas.groups import Groups, Saving, Ties, watched
 from compress.enas.ratios import RatioController, UniformRatios
 from compress.enas.search import figures, search
-from compress.prune import Plan
 from compress.repair import recalibrate
 from compress.stages import prune as removal
 from compress.stages.base import Context, Outcome, cut
@@ -40,15 +40,17 @@ def run(context: Context, net: nn.Module, step: FakePrune) -> Outcome:
     task = searchable(context.task)
     head = removal.whole(context, net, step.keep)
     ties = Ties.of(net, context.example, head, context.seed)
-    if not ties.cuts:
+    if not ties.scored:
         raise FieldwrenError("nothing to prune: no layer's channels are free to go")
+    # what cannot be pruned is not searched first
+    prune.proven(net, context.example, netadapt.one_of_each(ties.scored))
     times = context.checkpoint.with_name("times.json")
-    subject = Subject(net, context.example, Plan(cuts=ties.cuts), task.deploy, times)
+    subject = Subject(net, context.example, prune.untouched(ties.scored), task.deploy, times)
     kind = RatioController if step.sampler == "controller" else UniformRatios
     torch.manual_seed(context.seed)
     found = search(
         Groups(task, net, ties, Saving.of(step.ratio, subject), step, context.workers),
-        kind(len(ties.cuts)),
+        kind(len(ties.scored)),
         step,
         epochs=step.epochs,
         seed=context.seed,

@@ -14,11 +14,14 @@ from compress.enas.groups import Groups, Saving, Site, Ties, masked, watched
 from compress.enas.ratios import RatioController
 from compress.enas.search import search
 from compress.recipe import load
+from compress.stages import Context
+from compress.stages import fake_prune as stage
 from compress.steps import FakePrune
 from compress.tasks.birds import Birds
 from compress.workers import InProcess
+from device.errors import FieldwrenError
 from models.resnet import ResNet
-from tests.compress import graphs, shapes
+from tests.compress import graphs, patterns, shapes
 
 STEP = FakePrune(
     kind="fake-prune",
@@ -73,10 +76,10 @@ def test_a_groups_score_is_the_mean_of_its_maps_shares() -> None:
     net = nn.Sequential(nn.Flatten(2), nn.Conv1d(2, 2, 1, groups=2, bias=False))
     with torch.no_grad():
         net[1].weight.copy_(torch.tensor([8 / 3, -2.0]).view(2, 1, 1))  # type: ignore[operator]
-    cut = prune.Cut(layer="0", channels=2, removed=(), members=())
+    one = prune.Scored("0", (), torch.zeros(2))
     sites = (Site(0, "0", (0, 1), (0, 1)), Site(0, "1", (0, 1), (1, 0)))
     x = torch.tensor([[[[1.0, -1.0]], [[0.0, 0.5]]], [[[0.5, 0.5]], [[-0.5, 0.0]]]])
-    with torch.no_grad(), watched(net, Ties((cut,), sites)) as sums:
+    with torch.no_grad(), watched(net, Ties((one,), sites)) as sums:
         net(x)
         assert torch.allclose(sums[0], torch.tensor([1.5 + 0.4, 0.5 + 1.6]) / 2)
         net(2 * x)  # a brighter batch counts as much
@@ -90,6 +93,42 @@ def test_counts_are_rounded_up() -> None:
     sums = [torch.rand(cut.channels) for cut in ties.cuts]
     plan = ties.choose(sums, (0.8,) * len(sums), 8)
     assert all(cut.kept % 8 == 0 and cut.kept >= 0.2 * cut.channels for cut in plan.cuts)
+
+
+def test_of_every_portion_of_a_split_a_channel_stays() -> None:
+    net = patterns.shaken(patterns.SMALL["split by sizes"](16))
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    ties = Ties.of(net, x[:1], [net.get_submodule("classifier")], 0)
+    sums = [torch.arange(float(cut.channels)) for cut in ties.cuts]
+    (split,) = (number for number, one in enumerate(ties.scored) if one.portions)
+    plan = ties.choose(sums, (0.5,) * len(sums), 1)
+    # 16 channels, the first 4 of which are a portion: its largest sum is that of channel 3
+    assert plan.cuts[split].removed == (0, 1, 2, 4, 5, 6, 7, 8)
+    assert prune.proven(net, x[:1], plan) <= prune.AGREEMENT
+    with torch.no_grad(), masked(net, ties, plan):
+        faked = net(x)
+    prune.remove(net, x[:1], plan)
+    with torch.no_grad():
+        assert torch.allclose(net(x), faked, atol=1e-4)
+
+
+def test_of_channels_that_are_all_dead_the_first_stay() -> None:
+    ties = Ties((prune.Scored("0", (), torch.zeros(6)),), ())
+    plan = ties.choose([torch.tensor([0.0, 0.0, 2.0, 0.0, 0.0, 1.0])], (0.5,), 1)
+    assert plan.cuts[0].removed == (1, 3, 4)
+
+
+def test_what_cannot_be_pruned_is_refused_before_it_is_searched(
+    task: Birds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    net = graphs.Sequence(
+        nn.Conv2d(3, 16, 3), nn.Sigmoid(), nn.Conv2d(16, 16, 3), nn.ReLU(), features=16
+    ).eval()
+    monkeypatch.setattr(stage, "search", lambda *_, **__: pytest.fail("it was searched"))
+    context = Context(task, 0, task.example(), None, tmp_path / "checkpoint.pt")
+    with pytest.raises(FieldwrenError, match=r'keep = \["layers\.0"\]'):
+        stage.run(context, net, STEP)
 
 
 def test_the_controller_learns(task: Birds, tmp_path: Path) -> None:
