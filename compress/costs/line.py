@@ -15,12 +15,13 @@ for its operators, whatever their widths, and a time for its products.          
 import copy
 from collections.abc import Callable
 
+import torch
 from torch import nn
 
-from compress import prune
+from compress import patterns, prune
 from compress.costs.base import Subject
 from compress.costs.macs import Macs
-from compress.prune import Cut, Plan
+from compress.prune import Plan, Scored
 
 
 class Line:
@@ -30,11 +31,12 @@ class Line:
         self, subject: Subject, whole: float, latency: Callable[[nn.Module], float]
     ) -> None:
         self._macs = Macs(subject)
-        plan = halved(subject.groups)
+        plan = halved(subject)
         half = latency(prune.remove(copy.deepcopy(subject.net), subject.example, plan))
         most, least = self._macs.predicted(subject.groups), self._macs.predicted(plan)
-        # never rising as channels go, also where what they save is less than the clock's error
-        self._slope = max(0.0, whole - half) / (most - least)
+        # never rising as channels go, also where what they save is less than the clock's error;
+        # level where no group can be halved
+        self._slope = max(0.0, whole - half) / (most - least) if most > least else 0.0
         self._whole, self._most = whole, most
 
     def predicted(self, plan: Plan) -> float:
@@ -42,11 +44,12 @@ class Line:
         return self._whole - self._slope * (self._most - self._macs.predicted(plan))
 
 
-def halved(groups: Plan) -> Plan:
-    """The plan that takes the first half of every group."""
-    return Plan(
-        cuts=tuple(
-            Cut(**{**cut.model_dump(), "removed": tuple(range(cut.channels // 2))})
-            for cut in groups.cuts
-        )
-    )
+def halved(subject: Subject) -> Plan:
+    """The plan that takes the first half of every group, but one channel of each portion."""
+    found = prune.whole_groups(subject.net, subject.example, subject.groups)
+    cuts = []
+    for cut, group in zip(subject.groups.cuts, found, strict=True):
+        portions = frozenset(own for _, own in patterns.portions(group._DG, group, cut.channels))
+        scored = Scored(cut.layer, cut.members, torch.arange(cut.channels), portions)
+        cuts.append(scored.cut(cut.channels - cut.channels // 2))
+    return Plan(cuts=tuple(cuts))

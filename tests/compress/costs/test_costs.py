@@ -11,7 +11,7 @@ from torch import nn
 
 from compress import prune
 from compress.costs import COSTS, Subject
-from compress.costs.line import Line
+from compress.costs.line import Line, halved
 from compress.costs.milliseconds import Milliseconds
 from compress.costs.one_layer import Form, write
 from compress.costs.table import Table, measure
@@ -21,7 +21,7 @@ from compress.task import Deployed
 from compress.tasks.birds import Deploy
 from device.manifest import ImageInput
 from device.runtime import Runtime
-from tests.compress import graphs
+from tests.compress import graphs, patterns
 
 X = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -183,3 +183,20 @@ def test_the_line_is_pinned_to_both_measurements_and_never_rises() -> None:
     assert widths == [32]
     assert (line.predicted(whole), line.predicted(half)) == pytest.approx((5.0, 3.0))
     assert Line(subject, 2.9, latency).predicted(half) == 2.9
+
+
+def test_half_of_every_group_leaves_each_portion_of_a_split_a_channel() -> None:
+    net = patterns.shaken(patterns.SMALL["split by sizes"](16))
+    plan = halved(Subject(net, X, _groups(net), _deploy))
+    # the first 4 of the stem's 16 channels are a portion
+    assert {cut.layer: cut.removed for cut in plan.cuts} == {
+        "stem.conv": (0, 1, 2, 4, 5, 6, 7, 8),
+        "body.large.conv": tuple(range(8)),
+    }
+    prune.proven(net, X, plan)
+
+
+def test_the_line_is_level_where_halves_save_nothing() -> None:
+    net = Up().eval()
+    line = Line(Subject(net, X, Plan(cuts=()), _deploy), 5.0, lambda net: 4.9)
+    assert line.predicted(Plan(cuts=())) == 5.0

@@ -52,7 +52,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Start:
 
 def test_the_real_file_is_measured(start: Start) -> None:
     cost = milliseconds.Milliseconds(start.subject)
-    whole, half = (cost.predicted(p) for p in (start.subject.groups, halved(start.subject.groups)))
+    whole, half = (cost.predicted(p) for p in (start.subject.groups, halved(start.subject)))
     assert 0 < half <= whole < 1000
     assert 0 < cost.measured(start.subject.groups, start.net) < 1000
 
