@@ -183,6 +183,14 @@ def fit(
     return log
 
 
+def spent(checkpoint: Path) -> float:
+    """Seconds of the epochs that an interrupted training left in its checkpoint, 0 without one."""
+    if not checkpoint.exists():
+        return 0.0
+    log = torch.load(checkpoint, weights_only=True)["log"]
+    return float(sum(entry["seconds"] for entry in log))
+
+
 def rate(step: int, steps: int, schedule: Schedule) -> float:
     """Learning rate over its peak at a training step, `steps` to an epoch."""
     warmup = schedule.warmup * steps

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from torch import nn
 
-from compress import cicr, count, prune, store
+from compress import cicr, count, prune, store, train
 from compress.enas.grades import Graded
 from compress.importance import distribution
 from compress.stages import prune as removal
@@ -185,7 +185,7 @@ def made(setting: Shared[Setting], job: Job) -> None:
     """Prune to the plan, fine-tune, evaluate, store."""
     context, step, place = setting.get().context, setting.get().step, job.place
     place.begin()
-    started = time.perf_counter()
+    started, before = time.perf_counter(), train.spent(place.checkpoint)
     candidate = copy.deepcopy(setting.get().net)
     error = removal.checked(context, candidate, job.plan)
     log = tune(
@@ -200,7 +200,7 @@ def made(setting: Shared[Setting], job: Job) -> None:
     record = store.Record(
         key=place.key,
         kind="probe",
-        seconds=time.perf_counter() - started,
+        seconds=before + time.perf_counter() - started,
         log=tuple(log),
         plan=job.plan,
         mask_error=error,

@@ -10,7 +10,7 @@ import torch
 from pydantic import JsonValue
 from torch import nn
 
-from compress import count, distributed, netadapt, prune
+from compress import count, distributed, netadapt, prune, train
 from compress.allocation import CLOSER, Spent
 from compress.costs import COSTS, Cost, Subject
 from compress.figures import Figure, Series
@@ -50,7 +50,9 @@ def run(context: Context, net: nn.Module, step: NetAdapt) -> Outcome:
         "iterations": [one.model_dump() for one in search.log],
     }
     figures = (search.figure(), distribution(search.groups))
-    return Outcome(plan=plan, mask_error=error, structure=structure, figures=figures)
+    return Outcome(
+        plan=plan, mask_error=error, structure=structure, figures=figures, before=search.before
+    )
 
 
 class Search:
@@ -67,6 +69,7 @@ class Search:
         self._original = {group.layer: group for group in self.groups}
         self.kept = netadapt.everything(self.groups)
         self.log: list[Iteration] = []
+        self.before = 0.0  # seconds that interrupted runs spent on what is taken up from them
         untouched = netadapt.plan(self.groups, self.kept)
         times = context.checkpoint.with_name("times.json")
         subject = Subject(self.original, context.example, untouched, context.task.deploy, times)
@@ -95,7 +98,8 @@ class Search:
                 self.met = measured
                 return False
             self.aim = CLOSER * spent * self.allowed / measured
-        started, target = time.perf_counter(), max(self.aim, spent - self.table.gain * self.whole)
+        started, before = time.perf_counter(), self.before
+        target = max(self.aim, spent - self.table.gain * self.whole)
         candidates = self._candidates(target)
         if not candidates:
             raise FieldwrenError(
@@ -117,7 +121,7 @@ class Search:
                 macs=count.macs(self.net, self.context.example),
                 score=score,
                 tried=len(scored),
-                seconds=time.perf_counter() - started,
+                seconds=self.before - before + time.perf_counter() - started,
             )
         )
         print(
@@ -137,6 +141,7 @@ class Search:
         state = torch.load(self.context.checkpoint, weights_only=True)
         self.kept = {layer: tuple(left) for layer, left in state["kept"].items()}
         self.log = [Iteration(**one) for one in state["log"]]
+        self.before = sum(one.seconds for one in self.log)
         self.aim = state["aim"]
         prune.remove(self.net, self.context.example, netadapt.plan(self.groups, self.kept))
         self.net.load_state_dict(state["net"])
@@ -230,6 +235,7 @@ class Search:
             # named by what it trains: a checkpoint of another candidate does not fit
             name = f"candidate-{len(self.log)}-{made.layer}-{len(made.removed)}.pt"
             checkpoint = context.checkpoint.with_name(name)
+            self.before += train.spent(checkpoint)
             tune(context, tried, step.finetune, made.layer, checkpoint=checkpoint)
             if distributed.first():
                 checkpoint.unlink(missing_ok=True)

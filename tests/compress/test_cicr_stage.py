@@ -133,6 +133,30 @@ def test_rates_with_one_plan_share_one_training(root: Path, tmp_path: Path) -> N
     assert sum(probe.seconds > 0 for probe in outcome.probes) == len(trained)
 
 
+def test_the_time_of_a_probe_is_that_of_all_its_epochs(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, net, _ = _context(root, tmp_path)
+    finetune = {"epochs": 2, "lr": 0.02}
+    step = Cicr(kind="cicr", acc_loss=100.0, interval=0.5, finetune=finetune)
+    batches = context.task.batches
+
+    def power_cut(epoch: int, seed: int) -> object:
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return batches(epoch, seed)
+
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(context.task, "batches", power_cut)
+        stage.run(context, net, step)
+    (checkpoint,) = tmp_path.glob("probe-*/checkpoint.pt")
+    state = torch.load(checkpoint, weights_only=True)
+    state["log"][0]["seconds"] = 6000.0
+    torch.save(state, checkpoint)
+    (probe,) = stage.run(context, net, step).probes
+    assert 6000 < probe.seconds < 7000
+
+
 def test_a_recipe_with_both_searches_runs_through_the_command_line(root: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     environment["FIELDWREN_CACHE"] = str(root / "no-default-data")

@@ -124,7 +124,11 @@ def test_a_search_goes_on_after_its_last_iteration(root: Path, tmp_path: Path) -
     context, net = _context(root, tmp_path / "parts")
     first = stage.Search(context, net, step)
     assert first.step_down()
+    state = torch.load(context.checkpoint, weights_only=True)
+    state["log"][0]["seconds"] = 6000.0
+    torch.save(state, context.checkpoint)
     again = stage.run(context, net, step)  # a new search: only the checkpoint is common
+    assert (expected.before, again.before) == (0, 6000)
     assert again.plan == expected.plan
     parts = zip(whole.state_dict().values(), net.state_dict().values(), strict=True)
     assert all(torch.equal(one, other) for one, other in parts)
@@ -169,9 +173,15 @@ def test_a_search_goes_on_within_a_candidate(
     monkeypatch.setattr(context.task, "batches", stop)
     with pytest.raises(Killed):
         stage.run(context, copy.deepcopy(net), step)
-    assert len(list((tmp_path / "parts").glob("candidate-*.pt"))) == 1
+    (checkpoint,) = (tmp_path / "parts").glob("candidate-*.pt")
+    state = torch.load(checkpoint, weights_only=True)
+    state["log"][0]["seconds"] = 6000.0
+    torch.save(state, checkpoint)
     monkeypatch.setattr(context.task, "batches", batches)
-    stage.run(context, net, step)
+    outcome = stage.run(context, net, step)
+    assert outcome.before == 6000
+    assert isinstance(outcome.structure, dict)
+    assert 6000 < outcome.structure["iterations"][0]["seconds"] < 7000
     parts = zip(whole.state_dict().values(), net.state_dict().values(), strict=True)
     assert all(torch.equal(one, other) for one, other in parts)
 
