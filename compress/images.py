@@ -64,13 +64,15 @@ def read(folders: Sequence[Path], classes: tuple[str, ...], largest: int) -> Pho
 
     Raises:
         BadInputError: a file that is no readable image, or a class of the folders that is not
-            in `classes`, or a class without an image (only where `folders` hold its folder).
+            in `classes`, or a class without an image (only where `folders` hold its folder), or
+            a folder without any class: scores of no photos would fail after all training.
     """
     images: list[Image] = []
     labels: list[int] = []
     digest = hashlib.sha256()
     for folder in folders:
-        contents = cifar.read(folder) if folder.suffix == SHARDS else _files(folder)
+        packed, before = folder.suffix == SHARDS, len(images)
+        contents = cifar.read(folder) if packed else _files(folder)
         for name, path, content in contents:
             if name not in classes:
                 raise BadInputError(f"{path.parent}: a class that the training data does not have")
@@ -78,6 +80,9 @@ def read(folders: Sequence[Path], classes: tuple[str, ...], largest: int) -> Pho
             digest.update(hashlib.sha256(content).digest())
             images.append(_decode(path, content, largest))
             labels.append(classes.index(name))
+        if len(images) == before:
+            form = cifar.FORM if packed else FORM
+            raise BadInputError(f"{folder}: no photo of any class in it: expected {form}")
     return Photos(tuple(images), np.array(labels, np.int64), digest.hexdigest())
 
 

@@ -92,6 +92,15 @@ def test_an_unreadable_image_is_named(folder: Path) -> None:
         images.read([folder / "cifar10_test_*.npz"], NAMES, 64)
 
 
+def test_shards_without_an_image_are_refused(folder: Path) -> None:
+    path = folder / "cifar10_test_00.npz"
+    with np.load(path) as stored:
+        content = dict(stored)
+    np.savez(path, **{**content, "offsets": np.zeros(1, int), "labels": np.zeros(0, int)})
+    with pytest.raises(BadInputError, match=r"test_\*\.npz: no photo .* npz shards"):
+        images.read([folder / "cifar10_test_*.npz"], NAMES, 64)
+
+
 @pytest.mark.parametrize("options", [Shift(pad=1, mirror=0), Augment(mirror=0, colour=0.1)])
 def test_cutout_greys_a_square_that_may_reach_over_the_edge(options: Augment | Shift) -> None:
     image = np.full((16, 16, 3), 200, np.uint8)

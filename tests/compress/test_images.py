@@ -50,6 +50,18 @@ def test_a_class_without_a_photo_is_refused(own: Path) -> None:
         images.read([own], CLASSES, 64)
 
 
+@pytest.mark.parametrize("loose", [True, False])
+def test_every_folder_must_hold_photos_in_class_folders(
+    own: Path, tmp_path: Path, loose: bool
+) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    if loose:  # a photo, but of which class?
+        (flat / "00.png").write_bytes((own / "red" / "00.png").read_bytes())
+    with pytest.raises(BadInputError, match=r"flat: no photo .* one sub-folder of photos per"):
+        images.read([own, flat], CLASSES, 64)
+
+
 def test_one_class_is_not_enough(tmp_path: Path) -> None:
     (tmp_path / "only").mkdir()
     with pytest.raises(BadInputError, match=r"found 1 classes"):
