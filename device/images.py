@@ -106,7 +106,7 @@ def read(path: Path) -> Image:
     """Decode a picture of any kind to BGR: EXIF orientation applied, grey spread, alpha on grey.
 
     Raises:
-        BadInputError: no such file, or not a picture.
+        BadInputError: no such file, not a picture, or pixels without a known white.
     """
     try:
         content = np.fromfile(path, np.uint8)
@@ -124,6 +124,10 @@ def read(path: Path) -> Image:
     if decoded is None or 0 in decoded.shape:
         raise BadInputError(f"{path}: not a readable picture (JPEG, PNG, WebP, BMP, TIFF …)")
     if decoded.shape[2] == 4:
+        if decoded.dtype.kind != "u":  # TIFF: nobody says which float, or signed number, is white
+            raise BadInputError(
+                f"{path}: pixels are {decoded.dtype}: save it with 8 or 16 bits a channel"
+            )
         return _flatten(decoded)
     return np.asarray(decoded, np.uint8)
 
@@ -137,7 +141,7 @@ def jpeg(image: Image, quality: int = 90) -> bytes:
 
 
 def _flatten(image: NDArray[Any]) -> Image:
-    """BGRA of 8 or 16 bits → BGR over middle grey."""
+    """BGRA of unsigned integers → BGR over middle grey."""
     full = float(np.iinfo(image.dtype).max)
     alpha = image[..., 3:].astype(np.float32) / full
     colour = image[..., :3].astype(np.float32) * (255 / full)

@@ -142,6 +142,15 @@ def test_unreadable_picture_is_named(tmp_path: Path, content: bytes | None) -> N
         images.read(path)
 
 
+@pytest.mark.parametrize("kind", ["float32", "float64", "int16"])
+def test_pixels_without_a_known_white_are_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x.tif"
+    assert cv2.imwrite(str(path), np.full((4, 5, 4), 0.5).astype(kind))
+
+    with pytest.raises(BadInputError, match=rf"x\.tif: pixels are {kind}: save it with 8 or 16"):
+        images.read(path)
+
+
 def test_folder_is_not_a_picture(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="directory"):
         images.read(tmp_path)
