@@ -7,6 +7,7 @@ came over a network does): each is aligned to the reference by their cross-corre
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -60,6 +61,11 @@ def score(samples: Samples, reference: Samples) -> dict[str, float]:
     }
 
 
+def _known(scores: dict[str, float]) -> dict[str, float | None]:
+    """JSON has neither NaN nor infinity: a score without a value is null."""
+    return {name: value if math.isfinite(value) else None for name, value in scores.items()}
+
+
 def main(
     reference: Annotated[Path, typer.Option(help="clean speech")],
     noisy: Annotated[Path, typer.Option(help="before")],
@@ -73,7 +79,7 @@ def main(
         "enhanced": score(read(enhanced), clean),
     }
     if as_json:
-        print(json.dumps(result))
+        print(json.dumps({name: _known(row) for name, row in result.items()}, allow_nan=False))
         return
     print(f"{'':10}{'SI-SDR, dB':>12}{'PESQ-WB':>10}{'STOI':>8}{'ESTOI':>8}")
     for name, row in result.items():

@@ -1,6 +1,8 @@
 """Scores of recordings that start at different moments."""
 
+import json
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -41,3 +43,19 @@ def test_what_is_not_sound_is_named(tmp_path: Path) -> None:
     soundfile.write(path, noise(1, 0), 8000)
     with pytest.raises(BadInputError, match="16000 Hz"):
         score.read(path)
+
+
+def test_a_score_without_a_value_is_null_in_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent, noisy = tmp_path / "silent.wav", tmp_path / "noisy.wav"
+    soundfile.write(silent, np.zeros(score.RATE, np.float32), score.RATE)
+    soundfile.write(noisy, noise(1, 0), score.RATE)
+    score.main(silent, noisy, noisy, as_json=True)
+
+    def refuse(word: str) -> NoReturn:
+        raise AssertionError(f"{word} is no JSON")
+
+    found = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    nothing = dict.fromkeys(("si_sdr", "pesq_wb", "stoi", "estoi"))
+    assert found == {"noisy": nothing, "enhanced": nothing}
