@@ -57,6 +57,25 @@ class Split:
     test: tuple[Recording, ...]
 
 
+@dataclass(frozen=True)
+class Side:
+    """What `split` cuts, in the words of its message: a file's group is not plain to see."""
+
+    name: str
+    groups: str
+    rule: str
+
+
+SPEECH = Side(
+    "speech", "speakers", 'a speaker is a file name up to its first "-" or "_", or reader_N in it'
+)
+NOISE = Side(
+    "noise",
+    "noises",
+    "a noise is a file, but takes such as rain-A, rain-B are one, and so are pairs of one in a log",
+)
+
+
 def read_audio(path: Path, rate: int) -> Samples:
     """A file as mono float32 [n] at `rate` Hz, whatever its own rate and channels.
 
@@ -191,7 +210,9 @@ def source_of(path: Path) -> str:
     return re.sub("-[A-Z]$", "", path.with_suffix("").as_posix())
 
 
-def split(recordings: Sequence[Recording], validation: float, test: float, seed: int) -> Split:
+def split(
+    recordings: Sequence[Recording], validation: float, test: float, seed: int, side: Side
+) -> Split:
     """Cut by group: the shares are of groups, at least one group each where the share is not 0.
 
     Groups are ordered by a hash of seed and name, so that a recording keeps its side when others
@@ -206,8 +227,13 @@ def split(recordings: Sequence[Recording], validation: float, test: float, seed:
     )
     counts = [max(1, round(share * len(groups))) if share else 0 for share in (validation, test)]
     if sum(counts) >= len(groups):
+        parts = "training, validation and test" if test else "training and validation"
+        enough = max(len(groups) + 1, 3 if test else 2)
+        first = recordings[0]
         raise BadInputError(
-            f"{len(groups)} speakers or noise files are too few to cut validation and test from"
+            f"{side.name}: too few {side.groups} ({len(groups)} in {len(recordings)} files) for "
+            f"{parts}, which share none: give files with {enough} or more "
+            f"({side.rule}: {first.name} counts as {first.group})"
         )
     chosen = set(groups[: counts[0]]), set(groups[counts[0] : sum(counts)])
     return Split(

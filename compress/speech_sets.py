@@ -10,7 +10,7 @@ from pydantic import Field
 from compress import mixing, shelf, speech, start
 from compress.intervals import Range
 from compress.mixing import Mixer, Mixing
-from compress.speech import Pair, Recording, Split
+from compress.speech import Pair, Recording, Side, Split
 from compress.tasks import locate
 from device.errors import BadInputError
 from device.manifest import Data, Frozen
@@ -148,17 +148,21 @@ class SpeechSets:
 
     @cached_property
     def _speech(self) -> Split:
-        return self._split(speech.read_speech, self._sources.clean, self._sources.test_clean)
+        sources = self._sources
+        return self._split(speech.SPEECH, speech.read_speech, sources.clean, sources.test_clean)
 
     @cached_property
     def _noise(self) -> Split:
-        return self._split(speech.read_noise, self._sources.noise, self._sources.test_noise)
+        sources = self._sources
+        return self._split(speech.NOISE, speech.read_noise, sources.noise, sources.test_noise)
 
-    def _split(self, read: Reader, names: Sequence[str], test_names: Sequence[str]) -> Split:
+    def _split(
+        self, side: Side, read: Reader, names: Sequence[str], test_names: Sequence[str]
+    ) -> Split:
         sources = self._sources
         share = 0.0 if test_names else sources.test_share
         recordings = self._read(read, names)
-        parts = speech.split(recordings, sources.validation_share, share, sources.split_seed)
+        parts = speech.split(recordings, sources.validation_share, share, sources.split_seed, side)
         if not test_names:
             return parts
         return Split(parts.train, parts.validation, tuple(self._read(read, test_names)))

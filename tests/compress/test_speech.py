@@ -100,25 +100,45 @@ def test_pairs_are_grouped_by_the_noise_that_the_sets_log_names(
 
 def test_splits_share_no_group_and_lose_nothing() -> None:
     whole = recordings(25)
-    parts = speech.split(whole, validation=0.2, test=0.12, seed=3)
+    parts = speech.split(whole, validation=0.2, test=0.12, seed=3, side=speech.SPEECH)
     names = [{r.group for r in part} for part in (parts.train, parts.validation, parts.test)]
     assert [len(n) for n in names] == [17, 5, 3]
     assert not names[0] & names[1] and not names[0] & names[2] and not names[1] & names[2]
     assert sum(len(p) for p in (parts.train, parts.validation, parts.test)) == len(whole)
-    assert parts == speech.split(whole, validation=0.2, test=0.12, seed=3)
-    other = speech.split(whole, validation=0.2, test=0.12, seed=4)
+    assert parts == speech.split(whole, validation=0.2, test=0.12, seed=3, side=speech.SPEECH)
+    other = speech.split(whole, validation=0.2, test=0.12, seed=4, side=speech.SPEECH)
     assert {r.group for r in other.test} != names[2]
 
 
 def test_a_share_of_nothing_is_empty_and_a_small_one_is_one_group() -> None:
-    parts = speech.split(recordings(3), validation=0.01, test=0.0, seed=0)
+    parts = speech.split(recordings(3), validation=0.01, test=0.0, seed=0, side=speech.SPEECH)
     assert len({r.group for r in parts.validation}) == 1
     assert parts.test == ()
 
 
-def test_too_few_groups_to_split() -> None:
-    with pytest.raises(BadInputError, match="2 speakers or noise files are too few"):
-        speech.split(recordings(2), validation=0.1, test=0.1, seed=0)
+@pytest.mark.parametrize(
+    ("side", "test", "message"),
+    [
+        (
+            speech.SPEECH,
+            0.1,
+            r"speech: too few speakers \(1 in 12 files\) for training, validation and test, .*"
+            'give files with 3 or more .* up to its first "-" or "_", .*: '
+            "speech_000.wav counts as speech",
+        ),
+        (speech.NOISE, 0.0, r"noise: too few noises \(1 in 12 .* training and validation, .* 2 or"),
+    ],
+)
+def test_too_few_groups_to_split_are_told_with_their_rule(
+    side: speech.Side, test: float, message: str
+) -> None:
+    paths = [Path(f"speech_{number:03}.wav") for number in range(12)]
+    found = [
+        speech.Recording(path.name, speech.speaker_of(path), np.zeros(9, np.int16))
+        for path in paths
+    ]
+    with pytest.raises(BadInputError, match=message):
+        speech.split(found, validation=0.1, test=test, seed=0, side=side)
 
 
 def test_fingerprint_is_of_content_not_of_order() -> None:
