@@ -98,7 +98,9 @@ def _files(folder: Path) -> Iterator[tuple[str, Path, bytes]]:
             yield part.name, path, path.read_bytes()
 
 
-def split(photos: Photos, share: float, seed: int) -> tuple[Photos, Photos]:
+def split(
+    photos: Photos, classes: tuple[str, ...], share: float, seed: int
+) -> tuple[Photos, Photos]:
     """(training, validation): `share` of every class, at least one photo, goes to validation.
 
     Raises:
@@ -110,7 +112,10 @@ def split(photos: Photos, share: float, seed: int) -> tuple[Photos, Photos]:
     for label in np.unique(photos.labels):
         members = generator.permutation(np.flatnonzero(photos.labels == label))
         if len(members) < 2:
-            raise BadInputError("a class has one photo only: training and validation need two")
+            raise BadInputError(
+                f"class {classes[label]}: has one photo only: training and validation need one "
+                "each: add another, or remove the class"
+            )
         count = min(max(1, round(share * len(members))), len(members) - 1)
         held += members[:count].tolist()
         kept += members[count:].tolist()

@@ -100,7 +100,8 @@ class Birds:
         self.labels = images.class_names(train)
         largest = 2 * max(model.size, model.train_size)
         photos = images.read(train, self.labels, largest)
-        self.train, self.validation = images.split(photos, settings.data.validation, seed)
+        share = settings.data.validation
+        self.train, self.validation = images.split(photos, self.labels, share, seed)
         self.test = {name: images.read([path], self.labels, largest) for name, path in test.items()}
         self._data = Data(
             description=settings.data.description,

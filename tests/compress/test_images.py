@@ -83,14 +83,21 @@ def test_the_fingerprint_follows_the_content(own: Path) -> None:
 
 def test_validation_is_a_share_of_every_class_and_apart_from_training(root: Path) -> None:
     photos = images.read([root / "train"], CLASSES, 64)
-    train, held = images.split(photos, 0.25, seed=1)
+    train, held = images.split(photos, CLASSES, 0.25, seed=1)
     assert np.bincount(train.labels).tolist() == [9, 9, 9]
     assert np.bincount(held.labels).tolist() == [3, 3, 3]
     assert not {id(image) for image in train.images} & {id(image) for image in held.images}
-    again = images.split(photos, 0.25, seed=1)[1]
-    other = images.split(photos, 0.25, seed=2)[1]
+    again = images.split(photos, CLASSES, 0.25, seed=1)[1]
+    other = images.split(photos, CLASSES, 0.25, seed=2)[1]
     assert [id(i) for i in again.images] == [id(i) for i in held.images]
     assert [id(i) for i in other.images] != [id(i) for i in held.images]
+
+
+def test_a_class_of_one_photo_is_named(own: Path) -> None:
+    (own / "green" / "01.png").unlink()
+    photos = images.read([own], CLASSES, 64)
+    with pytest.raises(BadInputError, match=r"class green: has one photo only: .* add another"):
+        images.split(photos, CLASSES, 0.25, seed=1)
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (90, 40), (20, 200)])
