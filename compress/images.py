@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from device.errors import BadInputError
 Image = NDArray[np.uint8]  # [height, width, 3], RGB
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 SHARDS = ".npz"  # a source with this suffix is a pattern of shards (compress/cifar.py)
+JPEG = b"\xff\xd8"  # has no alpha: need not be decoded twice to see
 FORM = "one sub-folder of photos per class"
 
 
@@ -131,9 +133,23 @@ def resize(image: Image, height: int, width: int) -> Image:
     )
 
 
+def _over_grey(encoded: Image) -> Image | None:
+    """BGR of a picture with alpha, over middle grey as on the device; None if it has none."""
+    image: NDArray[Any] | None = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+    if image is None or image.ndim == 2 or image.shape[2] != 4 or image.dtype.kind != "u":
+        return None
+    full = float(np.iinfo(image.dtype).max)
+    alpha = image[..., 3:].astype(np.float32) / full
+    colour = image[..., :3].astype(np.float32) * (255 / full)
+    return np.asarray(np.rint(colour * alpha + 128 * (1 - alpha)), np.uint8)
+
+
 def _decode(path: Path, content: bytes, largest: int) -> Image:
     try:
-        decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_BGR)
+        encoded = np.frombuffer(content, np.uint8)
+        decoded: NDArray[Any] | None = None if content.startswith(JPEG) else _over_grey(encoded)
+        if decoded is None:
+            decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR_BGR)
     except cv2.error:  # an empty file, or a size beyond OpenCV's limit
         decoded = None
     if decoded is None:

@@ -108,6 +108,34 @@ def test_resizing_is_what_the_device_does(shape: tuple[int, int]) -> None:
     assert np.array_equal(images.resize(image, 32, 32), device_images.preprocess(bgr, spec)[0])
 
 
+def _read_one(folder: Path, name: str, picture: np.ndarray) -> images.Image:
+    (folder / "a").mkdir(exist_ok=True)
+    path = folder / "a" / name
+    assert cv2.imwrite(str(path), picture)
+    return images.read([folder], ("a",), 64).images[0]
+
+
+@pytest.mark.parametrize(("name", "deep"), [("x.png", False), ("x.png", True), ("x.webp", False)])
+def test_transparency_is_what_the_device_sees(tmp_path: Path, name: str, deep: bool) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (30, 40, 4), np.uint8)
+    picture[:10, :, 3] = 0  # the colour hidden here must not show
+    found = _read_one(tmp_path, name, picture.astype(np.uint16) * 257 if deep else picture)
+    assert np.array_equal(found[..., ::-1], device_images.read(tmp_path / "a" / name))
+    assert (found[:10] == 128).all()
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.webp", "x.jpg", "x.bmp"])
+@pytest.mark.parametrize("shape", [(30, 40), (30, 40, 3)])
+def test_a_photo_without_alpha_is_decoded_as_it_is(
+    tmp_path: Path, name: str, shape: tuple[int, ...]
+) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    found = _read_one(tmp_path, name, picture)
+    plain = cv2.imread(str(tmp_path / "a" / name), cv2.IMREAD_COLOR_BGR)
+    assert plain is not None
+    assert np.array_equal(found[..., ::-1], plain)
+
+
 def test_a_large_photo_is_kept_small(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
