@@ -72,7 +72,7 @@ def test_an_enhancer_is_not_of_more_nodes_than_it_was(name: str) -> None:
     ("name", "weights"),
     [
         ("enhancer-bands-baseline", "enhancer-bands-27"),
-        ("enhancer-fullsubnet-baseline", "enhancer-fullsubnet-14"),
+        ("enhancer-fullsubnet-baseline", "enhancer-fullsubnet-32"),
     ],
 )
 def test_half_a_minute_of_a_baseline_is_that_of_its_weights(name: str, weights: str) -> None:

@@ -1,1 +1,1 @@
-s5j48YCsaVxlbwikdaxdL5Ak6OjW/nI3IQeuGtB5oZabk5tabC8mxNZEaf14LCdO15pgNNwRmfIZMb4y0latBw==
+za/Zib5CaAUhvQEg8uM0S1PZqi9oEoCO6vmNQ9Wp9oPqvvDM4+Sx8wquuYEC0nH5U4hH9ZpvC+BsLaIl5lWcCQ==
