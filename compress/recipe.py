@@ -100,6 +100,13 @@ class Recipe(Frozen):
 
     _nothing_undone = field_validator("steps")(nothing_undone)
 
+    @field_validator("name")
+    @classmethod
+    def _a_folder_of_its_own(cls, name: str) -> str:
+        if name == "stages":  # the bundle would take the place of what was trained
+            raise ValueError("stages is the folder of a run's stages: choose another name")
+        return name
+
 
 def _filling(step: Step) -> str | None:
     """What a step does that puts other weights in the place of zeros; None: nothing."""

@@ -95,12 +95,13 @@ def parts(recipe: Recipe) -> tuple[str, ...]:
 
 def variant(recipe: Recipe, on: frozenset[str]) -> Recipe:
     """The recipe without the parts that are not `on`."""
+    alone = {"distil": False, "views": None}  # views spare a teacher work: without, all are new
     steps = []
     for step in recipe.steps:
         own = _training(step)
         if own is not None and DISTIL not in on:
-            own = own.model_copy(update={"distil": False})
-            nested = {"distil": False} if isinstance(step, Tuning) else {"finetune": own}
+            own = own.model_copy(update=alone)
+            nested = alone if isinstance(step, Tuning) else {"finetune": own}
             step = step.model_copy(update=nested)
         if isinstance(step, Finetune) or step.kind in on:
             steps.append(step)

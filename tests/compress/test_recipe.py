@@ -44,6 +44,7 @@ def test_every_shipped_recipe_loads_by_its_bare_name(name: str) -> None:
         ('kind = "prune"', 'kind = "prun"', "steps.0"),
         ('task = "birds"', 'task = "fish"', "task: no task 'fish'"),
         ('task = "birds"', "", "task: missing"),
+        ('name = "shapes"', 'name = "stages"', "name: stages is the folder of a run's stages"),
         ("seed = 0", "seed = ", "not valid TOML"),
         ("[gate]", '[[steps]]\nkind = "finetune"\nepochs = 1\nlr = 1\n[gate]', "quantize must be"),
     ],

@@ -59,6 +59,14 @@ def test_every_combination_trains_as_long() -> None:
     assert ablation.variant(loaded, frozenset(names)) == loaded
 
 
+def test_without_a_teacher_no_view_comes_again() -> None:
+    made = ablation.variant(recipe.load("birds"), frozenset())
+    assert [(step.distil, step.views) for step in made.steps if step.kind == "finetune"] == [
+        (False, None),
+        (False, None),
+    ]
+
+
 TRAINING = """
 [[steps]]
 kind = "cicr"
