@@ -94,7 +94,7 @@ def test_a_late_worker_passes_sound_dry_and_catches_up(
 def test_faults_of_sound_and_model_are_survived_and_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sound = np.zeros(3200, np.float32)
+    sound = np.full(3200, 0.1, np.float32)  # the model does not hear digital silence
     sound[[5, 900]] = np.nan
     soundfile.write(tmp_path / "in.wav", sound, 48_000, subtype="FLOAT")
     model = bundle.Model(bundle.read(bundles.make_nan_enhancer(tmp_path / "nan")))
@@ -105,7 +105,8 @@ def test_faults_of_sound_and_model_are_survived_and_told_once(
         block = source.read(1)
         frames += stage.process(block) if block else []
     frames += stage.flush()
-    assert not np.concatenate([samples_of(frame) for frame in frames]).any()
+    heard = np.concatenate([samples_of(frame) for frame in frames])
+    assert 0 < np.abs(heard).max() < 0.2 * 2**15  # dry, but for ringing at the edges
     stage.telemetry()
     stage.telemetry()
     assert caplog.text.count("2 samples were not numbers, 6 frames passed dry") == 1
