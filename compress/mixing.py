@@ -1,27 +1,27 @@
 """Training mixtures made on the fly: no two epochs hear the same sound.
 
-x = clip(g · (s + a·n)),  y = g · s     s = E_s(r * speech), n = E_n(noise)
+x = clip(g · (s + a·n)),  y = g · s     s = q · E_s(r * speech), n = q · E_n(noise)
 
 r    room impulse response (none for most examples). The target keeps the room: it is the
      reverberant image of the speech at the microphone
 E    colouring: a smooth random gain over frequency, and at times the band limit of a poor
      microphone, or rumble under the noise: wind, traffic and handling reach microphones below the
      voice, at times far louder than it, and most recorded noise has been freed of them
+q    one, or a level step: another gain until a random moment, the same for speech and noise. A
+     network that hears levels against a running mean must find its way back after one
 a    a² = Σs² / (Σn² · 10^(SNR/10)): the wanted signal-to-noise ratio, exact over the example
 g    brings s + a·n to the wanted level; what leaves −1…1 then is clipped in x, not in y
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
 from pydantic import Field
 
-from compress.intervals import PositiveRange, Range
-from compress.npz import UNREADABLE
-from compress.speech import SILENT, Pair, Recording, Samples
+from compress.intervals import PositiveRange, Range, ShareRange
+from compress.speech import SILENT, Pair, Recording, Samples, by_group, fill
 from device.errors import BadInputError
 from device.manifest import Frozen
 
@@ -57,6 +57,9 @@ class Mixing(Frozen):
     colour_db: float = Field(5.0, ge=0, description="largest gain of the random colouring")
     band_share: float = Field(0.15, ge=0, le=1, description="share of band-limited examples")
     band_hz: PositiveRange = (3400.0, 7500.0)
+    step_share: float = Field(0, ge=0, le=1, description="share of examples with a level step")
+    step_db: Range = Field((-45.0, 10.0), description="of the sound before the step")
+    step_at: ShareRange = Field((0.1, 0.6), description="where the step is, as a part of the example")
     rumble_share: float = Field(0, ge=0, le=1, description="share of examples with rumble added")
     rumble_db: Range = Field((-5.0, 15.0), description="of the rumble, against the noise it joins")
     rumble_hz: PositiveRange = Field((20.0, 60.0), description="above it, rumble falls off")
@@ -79,8 +82,8 @@ class Mixer:
         rate: int,
         rooms: Sequence[Samples] = (),
     ) -> None:
-        self._speech, self._speech_chances = _by_group(speech)
-        self._noise, self._noise_chances = _by_group(noise)
+        self._speech, self._speech_chances = by_group(speech)
+        self._noise, self._noise_chances = by_group(noise)
         self._config, self._rate = config, rate
         self._taps = int(ROOM_SECONDS * rate)
         self._rooms = [room[: self._taps] for room in rooms]
@@ -104,9 +107,10 @@ class Mixer:
         self, random: np.random.Generator, target: Batch, noise: Batch
     ) -> tuple[Batch, Batch]:
         examples = len(target)
+        gains = self._steps(random, examples)
         return mix(
-            target,
-            noise,
+            target * gains,
+            noise * gains,
             random.uniform(*self._config.snr_db, examples),
             random.uniform(*self._config.level_dbfs, examples),
         )
@@ -135,13 +139,24 @@ class Mixer:
         noise = np.fft.irfft(spectrum, size)[:, : self.length].astype(np.float32)
         return target, noise
 
+    def _steps(self, random: np.random.Generator, examples: int) -> Batch:
+        """Gains [example, time], or [1, 1] where no example has a step."""
+        config = self._config
+        if not config.step_share:
+            return np.ones((1, 1), np.float32)
+        stepped = random.random(examples) < config.step_share
+        decibels = random.uniform(*config.step_db, examples) * stepped
+        ends = random.uniform(*config.step_at, examples) * self.length
+        before = np.arange(self.length) < ends[:, None]
+        return (10 ** (decibels[:, None] * before / 20)).astype(np.float32)
+
     def _voice(self, random: np.random.Generator) -> Samples:
         """Speech of one speaker, utterance after utterance until the example is full."""
         config = self._config
         speaker = self._speech[random.choice(len(self._speech), p=self._speech_chances)]
         changed = random.random() < config.speed_share
         speed = random.uniform(*config.speed) if changed else 1.0
-        voice, _ = _fill(random, speaker, int(np.ceil(self.length * speed)))
+        voice, _ = fill(random, speaker, int(np.ceil(self.length * speed)))
         if changed:
             voice = soxr.resample(voice, self._rate * speed, self._rate, quality="LQ")
         voice = np.pad(voice, (0, max(0, self.length - len(voice))))[: self.length]
@@ -154,7 +169,7 @@ class Mixer:
         count = 2 if random.random() < self._config.two_noises_share else 1
         total = np.zeros(self.length, np.float32)
         for index in random.choice(len(self._noise), count, p=self._noise_chances):
-            noise, _ = _fill(random, self._noise[index], self.length)
+            noise, _ = fill(random, self._noise[index], self.length)
             total += noise / np.sqrt(np.mean(noise**2) + TINY) * random.uniform(0.3, 1)
         return total
 
@@ -235,8 +250,8 @@ def fixed_mixtures(
         BadInputError: all speech or all noise is silent.
     """
     random = np.random.default_rng(seed)
-    voices, _ = _by_group(speech)
-    noises, _ = _by_group(noise)
+    voices, _ = by_group(speech)
+    noises, _ = by_group(noise)
     voices = [voices[i] for i in random.permutation(len(voices))]
     noises = [noises[i] for i in random.permutation(len(noises))]
     length = int(seconds * rate)
@@ -257,54 +272,10 @@ def fixed_mixtures(
 def _sounding(
     random: np.random.Generator, groups: Sequence[Sequence[Recording]], turn: int, length: int
 ) -> tuple[Samples, str]:
-    """`_fill` by the group whose turn it is, or the next where nothing of it sounds."""
+    """`fill` by the group whose turn it is, or the next where nothing of it sounds."""
     for group in range(turn, turn + len(groups)):
         for _ in range(DRAWS):
-            found, name = _fill(random, groups[group % len(groups)], length)
+            found, name = fill(random, groups[group % len(groups)], length)
             if np.mean(found**2) > SILENT:
                 return found, name
     raise BadInputError(f"{groups[0][0].name}, …: recordings to score with are all silent")
-
-
-def _by_group(
-    recordings: Sequence[Recording],
-) -> tuple[list[list[Recording]], NDArray[np.float64]]:
-    """Recordings of each group, and the group's chance of being drawn."""
-    groups: dict[str, list[Recording]] = {}
-    for recording in sorted(recordings, key=lambda r: (r.group, r.name)):
-        groups.setdefault(recording.group, []).append(recording)
-    roots = np.sqrt([sum(len(r.samples) for r in group) for group in groups.values()])
-    return list(groups.values()), roots / roots.sum()
-
-
-def _fill(
-    random: np.random.Generator, group: Sequence[Recording], length: int
-) -> tuple[Samples, str]:
-    """`length` samples of one group and where they are from: random parts until it is full."""
-    parts: list[Samples] = []
-    names: dict[str, None] = {}  # in order, each once
-    missing = length
-    while missing > 0:
-        recording = group[int(random.integers(len(group)))]
-        spare = len(recording.samples) - missing
-        parts.append(recording.part(int(random.integers(max(spare, 0) + 1)), missing))
-        missing -= len(parts[-1])
-        names[recording.name] = None
-    return np.concatenate(parts), " + ".join(names)
-
-
-def read_rooms(path: Path, rate: int) -> list[Samples]:
-    """Impulse responses from talkers to microphones: `speech` [room, microphone, tap] of an .npz.
-
-    Raises:
-        BadInputError: not such a file, or made for another sample rate.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            responses, own_rate = stored["speech"], int(stored["rate"])
-            taps = responses.astype(np.float32).reshape(-1, responses.shape[-1])
-    except UNREADABLE as error:
-        raise BadInputError(f"{path}: holds no room responses: {error}") from error
-    if own_rate != rate:
-        raise BadInputError(f"{path}: made for {own_rate} Hz, the recipe works at {rate} Hz")
-    return list(taps)

@@ -260,3 +260,30 @@ def _int16(samples: Samples) -> NDArray[np.int16]:
     limits = np.iinfo(np.int16)
     scaled: Samples = np.clip(np.rint(samples * FULL_SCALE), limits.min, limits.max)
     return scaled.astype(np.int16)
+
+
+def by_group(
+    recordings: Sequence[Recording],
+) -> tuple[list[list[Recording]], NDArray[np.float64]]:
+    """Recordings of each group, and the group's chance of being drawn."""
+    groups: dict[str, list[Recording]] = {}
+    for recording in sorted(recordings, key=lambda r: (r.group, r.name)):
+        groups.setdefault(recording.group, []).append(recording)
+    roots = np.sqrt([sum(len(r.samples) for r in group) for group in groups.values()])
+    return list(groups.values()), roots / roots.sum()
+
+
+def fill(
+    random: np.random.Generator, group: Sequence[Recording], length: int
+) -> tuple[Samples, str]:
+    """`length` samples of one group and where they are from: random parts until it is full."""
+    parts: list[Samples] = []
+    names: dict[str, None] = {}  # in order, each once
+    missing = length
+    while missing > 0:
+        recording = group[int(random.integers(len(group)))]
+        spare = len(recording.samples) - missing
+        parts.append(recording.part(int(random.integers(max(spare, 0) + 1)), missing))
+        missing -= len(parts[-1])
+        names[recording.name] = None
+    return np.concatenate(parts), " + ".join(names)

@@ -10,6 +10,7 @@ from pydantic import Field
 from compress import mixing, shelf, speech, start
 from compress.intervals import Range
 from compress.mixing import Mixer, Mixing
+from compress.rooms import read_rooms
 from compress.speech import Pair, Recording, Side, Split
 from compress.tasks import locate
 from device.errors import BadInputError
@@ -115,7 +116,7 @@ class SpeechSets:
         """Training mixtures."""
         if config.room_share and self._rooms is None:
             print(f"mixing.room_share {config.room_share:g} is without effect: there are no rooms")
-        rooms = [] if self._rooms is None else mixing.read_rooms(self._rooms, self.rate)
+        rooms = [] if self._rooms is None else read_rooms(self._rooms, self.rate)
         return Mixer(self._speech.train, self._noise.train, config, self.rate, rooms)
 
     def mixtures(self, split: str) -> list[Pair]:

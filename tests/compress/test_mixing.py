@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from compress import mixing
 from compress.mixing import Mixer, Mixing
+from compress.rooms import read_rooms
 from compress.speech import Recording
 from device.errors import BadInputError
 
@@ -150,6 +151,18 @@ def test_rumble_joins_the_noise_below_its_limit_at_its_level() -> None:
     )
 
 
+def test_a_level_step_changes_speech_and_noise_alike_until_it_comes() -> None:
+    update = {"step_share": 0.5, "step_db": (-40.0, -40.0), "step_at": (0.5, 0.5)}
+    noisy, target = mixer(PLAIN.model_copy(update=update)).batch(np.random.default_rng(0), 16)
+    half = noisy.shape[1] // 2
+    for sound in (target, noisy - target):
+        rises = decibels(sound[:, half:]) - decibels(sound[:, :half])
+        stepped = rises > 20
+        assert 4 <= stepped.sum() <= 12
+        assert np.abs(rises[stepped] - 40).max() < 8  # the sound itself is not even
+        assert np.abs(rises[~stepped]).max() < 8
+
+
 def test_late_speech_starts_with_silence() -> None:
     config = PLAIN.model_copy(update={"late_share": 1.0})
     _, target = mixer(config).batch(np.random.default_rng(1), 4)
@@ -198,12 +211,12 @@ def test_fixed_mixtures_name_what_is_heard() -> None:
 def test_rooms_are_read_from_the_default_datas_form(tmp_path: Path) -> None:
     path = tmp_path / "rooms.npz"
     np.savez(path, speech=np.ones((3, 4, 50), np.float32), rate=np.int64(RATE))
-    assert [room.shape for room in mixing.read_rooms(path, RATE)] == [(50,)] * 12
+    assert [room.shape for room in read_rooms(path, RATE)] == [(50,)] * 12
     with pytest.raises(BadInputError, match="made for 16000 Hz, the recipe works at 8000 Hz"):
-        mixing.read_rooms(path, 8000)
+        read_rooms(path, 8000)
     np.savez(path, other=np.ones(3))
     with pytest.raises(BadInputError, match="holds no room responses"):
-        mixing.read_rooms(path, RATE)
+        read_rooms(path, RATE)
 
 
 def _cut_off(path: Path) -> None:
@@ -239,7 +252,7 @@ def _one_number(path: Path) -> None:
 def test_a_file_that_holds_no_rooms_is_named(write: Callable[[Path], None], tmp_path: Path) -> None:
     write(tmp_path / "rooms.npz")
     with pytest.raises(BadInputError, match=r"rooms\.npz: holds no room responses: "):
-        mixing.read_rooms(tmp_path / "rooms.npz", RATE)
+        read_rooms(tmp_path / "rooms.npz", RATE)
 
 
 @pytest.mark.parametrize(
@@ -253,6 +266,7 @@ def test_a_file_that_holds_no_rooms_is_named(write: Callable[[Path], None], tmp_
         ({"band_hz": [-3400, 7500]}, "greater than 0"),
         ({"rumble_hz": [0, 60]}, "greater than 0"),
         ({"rumble_db": [15, -5]}, "15 is above -5"),
+        ({"step_at": [0.1, 1.5]}, "less than or equal to 1"),
     ],
 )
 def test_ranges_that_cannot_be_are_refused(table: dict[str, object], reason: str) -> None:
