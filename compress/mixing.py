@@ -59,7 +59,9 @@ class Mixing(Frozen):
     band_hz: PositiveRange = (3400.0, 7500.0)
     step_share: float = Field(0, ge=0, le=1, description="share of examples with a level step")
     step_db: Range = Field((-45.0, 10.0), description="of the sound before the step")
-    step_at: ShareRange = Field((0.1, 0.6), description="where the step is, as a part of the example")
+    step_at: ShareRange = Field(
+        (0.1, 0.6), description="where the step is, as a part of the example"
+    )
     rumble_share: float = Field(0, ge=0, le=1, description="share of examples with rumble added")
     rumble_db: Range = Field((-5.0, 15.0), description="of the rumble, against the noise it joins")
     rumble_hz: PositiveRange = Field((20.0, 60.0), description="above it, rumble falls off")

@@ -43,7 +43,7 @@ class Report(Frozen):
     def missed(self) -> str | None:
         """Why the gate was missed and what to do, or None when it was met."""
         gate, before, after = self.recipe.gate, self.baseline.quality, self.result.quality
-        if self.drop > gate.max_drop:
+        if not self.drop <= gate.max_drop:  # neither is NaN
             return (
                 f"{after.primary} fell by {self.drop:.2f}, from {before.value:.2f} to "
                 f"{after.value:.2f}, allowed is {gate.max_drop:g}: prune less or fine-tune longer"

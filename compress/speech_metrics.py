@@ -11,7 +11,7 @@ What an enhancer made silent is no such recording: it has the worst PESQ and SI-
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pesq
@@ -71,19 +71,21 @@ def stoi(estimate: Samples, clean: Samples, rate: int, *, extended: bool) -> flo
 
 
 def score(pairs: Sequence[Pair], enhance: Enhance, rate: int, *, fast: bool) -> dict[str, float]:
-    """Means over the pairs: SI-SDR alone when `fast`, all scores otherwise."""
+    """Means over the pairs that have the measure: SI-SDR alone when `fast`, all otherwise.
+
+    A measure that no pair has, as STOI of very short ones, is left out: no number is stored as NaN.
+    An output that is not finite counts as silence, the worst there is.
+    """
     rows = []
     for pair in pairs:
         estimate = enhance(pair.noisy)
+        if not np.isfinite(estimate).all():
+            estimate = np.zeros_like(pair.noisy)
         row = {"si_sdr": si_sdr(estimate, pair.clean)}
         if not fast:
             row["pesq_wb"] = pesq_wb(estimate, pair.clean, rate)
             row["stoi"] = stoi(estimate, pair.clean, rate, extended=False)
             row["estoi"] = stoi(estimate, pair.clean, rate, extended=True)
         rows.append(row)
-    return {name: _mean(row[name] for row in rows) for name in rows[0]}
-
-
-def _mean(values: Iterable[float]) -> float:
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else float("nan")
+    known = {name: [row[name] for row in rows if not np.isnan(row[name])] for name in rows[0]}
+    return {name: float(np.mean(values)) for name, values in known.items() if values}

@@ -8,7 +8,7 @@ an LSTM layer (six of a GRU's) have a choice of their own each: W_x{i,f,g,o} and
     random      the control
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,8 @@ from compress.task import Task
 from device.errors import FieldwrenError
 from models.projections import Matrix, Projection
 
-Score = Callable[[nn.Module, Task, int], dict[str, Tensor]]  # projection → [groups, inputs]
+Score = Callable[[nn.Module, Task, int, Mapping[str, Projection]], dict[str, Tensor]]
+"""network, task, seed and `sides` → scores [groups, inputs] of each of these"""
 
 
 def sides(net: nn.Module, keep: Iterable[str] = ()) -> dict[str, Projection]:
@@ -42,11 +43,19 @@ def sides(net: nn.Module, keep: Iterable[str] = ()) -> dict[str, Projection]:
     return found
 
 
-def lowest(scores: Tensor, ratio: float) -> list[Tensor]:
-    """The columns [k] that stay of each group's [inputs], at least one."""
-    kept = remaining(scores.shape[1], ratio)
-    order = scores.cpu().argsort(dim=1, descending=True, stable=True)
-    return [row[:kept].sort().values for row in order]
+def lowest(scores: Tensor, ratio: float, present: Sequence[Tensor] | None = None) -> list[Tensor]:
+    """The columns [k] that stay of each group's [inputs], at least one.
+
+    Args:
+        present: columns that each group still reads; None: all. Those it does not read count as
+            gone, so a smaller ratio than before changes nothing.
+    """
+    kept, read = remaining(scores.shape[1], ratio), []
+    every = [torch.arange(scores.shape[1])] * len(scores)
+    for own, there in zip(scores.cpu(), present or every, strict=True):
+        order = own[there].argsort(descending=True, stable=True)
+        read.append(there[order[:kept]].sort().values)
+    return read
 
 
 def remaining(inputs: int, ratio: float) -> int:
@@ -79,26 +88,31 @@ def _rows(projection: Projection) -> list[Tensor]:
     return list(projection.dense().detach().chunk(projection.groups))
 
 
-def by_l1(net: nn.Module, task: Task, seed: int) -> dict[str, Tensor]:
+def by_l1(
+    net: nn.Module, task: Task, seed: int, sides: Mapping[str, Projection]
+) -> dict[str, Tensor]:
     """Σ|w| of every column."""
     return {
         name: side.dense().detach().abs().view(side.groups, -1, side.inputs).sum(1)
-        for name, side in sides(net).items()
+        for name, side in sides.items()
     }
 
 
-def by_influence(net: nn.Module, task: Task, seed: int) -> dict[str, Tensor]:
+def by_influence(
+    net: nn.Module, task: Task, seed: int, sides: Mapping[str, Projection]
+) -> dict[str, Tensor]:
     """Moving average of Σ|w·∂L/∂w| over calibration batches."""
     found = influence(net, task, seed)
-    return {name: found[name].sum(1) for name in sides(net)}
+    return {name: found[name].sum(1) for name in sides}
 
 
-def by_chance(net: nn.Module, task: Task, seed: int) -> dict[str, Tensor]:
+def by_chance(
+    net: nn.Module, task: Task, seed: int, sides: Mapping[str, Projection]
+) -> dict[str, Tensor]:
     """Uniform."""
     random = torch.Generator().manual_seed(seed)
     return {
-        name: torch.rand(side.groups, side.inputs, generator=random)
-        for name, side in sides(net).items()
+        name: torch.rand(side.groups, side.inputs, generator=random) for name, side in sides.items()
     }
 
 

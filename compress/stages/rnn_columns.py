@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from compress.rnn import columns, proof, structure, units, wires
 from compress.rnn.adopt import adopt
+from compress.rnn.forms import columns_read
 from compress.stages.base import Context, Outcome
 from compress.steps.rnn_columns import RnnColumns
 from compress.store import Record
@@ -22,10 +23,11 @@ def run(context: Context, net: nn.Module, step: RnnColumns) -> Outcome:
             gathered network differ.
     """
     adopt(net)
-    scores = columns.SCORES[step.criterion](net, context.task, context.seed)
+    sides = columns.sides(net, step.keep)
+    scores = columns.SCORES[step.criterion](net, context.task, context.seed, sides)
     chosen = {}
-    for name, side in columns.sides(net, step.keep).items():
-        read = columns.lowest(scores[name], step.ratio)
+    for name, side in sides.items():
+        read = columns.lowest(scores[name], step.ratio, columns_read(side))
         columns.mask(side, read)
         chosen[name] = (side, read)
     error = gathered(context, net, chosen)

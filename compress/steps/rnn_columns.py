@@ -12,5 +12,7 @@ class RnnColumns(Frozen):
 
     kind: Literal["rnn-columns"]
     criterion: Literal["l1", "influence", "random"]
-    ratio: float = Field(gt=0, lt=1, description="share of every matrix's columns that goes")
+    ratio: float = Field(
+        gt=0, lt=1, description="share of every matrix's columns that is to be gone"
+    )
     keep: tuple[str, ...] = Field((), description="patterns of layer names that stay whole")

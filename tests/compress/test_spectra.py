@@ -179,6 +179,18 @@ def test_speech_that_was_made_silent_is_the_worst_and_does_enter_them() -> None:
     assert si_sdr(torch.zeros(1, 100), torch.ones(1, 100)).item() == pytest.approx(-80)
 
 
+def test_a_measure_that_nobody_has_is_left_out_and_no_output_beats_silence() -> None:
+    tone = 0.1 * np.sin(np.arange(RATE // 5) / 5).astype(np.float32)  # too short for PESQ and STOI
+    scores = speech_metrics.score([Pair("short", tone, tone)], lambda x: x, RATE, fast=False)
+    assert set(scores) == {"si_sdr"}
+    pairs = [Pair("a", tone, tone), Pair("b", -tone, -tone)]
+    broken = speech_metrics.score(
+        pairs, lambda x: x if x[1] > 0 else np.full_like(x, np.nan), RATE, fast=True
+    )
+    whole = speech_metrics.si_sdr(tone, tone)
+    assert broken["si_sdr"] == pytest.approx((whole + speech_metrics.WORST_SI_SDR) / 2)
+
+
 @pytest.mark.parametrize("rate", [8000, 22_050, 48_000])
 def test_pesq_hears_any_rate_at_its_own(rate: int) -> None:
     """What lies in a band that both rates have scores what it scores at 16 kHz."""

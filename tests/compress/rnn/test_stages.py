@@ -190,6 +190,28 @@ def test_steps_go_together_and_what_is_gone_stays_gone(
     assert all(columns is None or len(columns) <= 11 for columns in read)  # of 16, .3 gone
 
 
+@pytest.mark.parametrize("criterion", ["l1", "influence", "random"])
+def test_columns_that_are_gone_do_not_come_back(
+    criterion: str, trained: tuple[Language, LanguageModel], tmp_path: Path
+) -> None:
+    step = {"kind": "rnn-columns", "criterion": criterion}
+    records, _ = _run(trained, tmp_path / "one", {**step, "ratio": 0.5}, {**step, "ratio": 0.25})
+    assert records[1].parameters == records[0].parameters
+    further, _ = _run(trained, tmp_path / "two", {**step, "ratio": 0.5}, {**step, "ratio": 0.75})
+    assert further[1].parameters < further[0].parameters == records[0].parameters
+
+
+def test_a_layer_that_is_kept_may_be_factorised(
+    trained: tuple[Language, LanguageModel], tmp_path: Path
+) -> None:
+    factorised = {"kind": "rnn-svd", "parameters": 0.7, "keep": ["layers.1.*"]}
+    rest = {"kind": "rnn-columns", "criterion": "l1", "ratio": 0.5, "keep": ["layers.0"]}
+    records, _ = _run(trained, tmp_path / "one", factorised, rest)
+    assert records[1].parameters < records[0].parameters
+    with pytest.raises(FieldwrenError, match=r"layers\.0: choose columns before"):
+        _run(trained, tmp_path / "two", factorised, {**rest, "keep": ["layers.1"]})
+
+
 @pytest.mark.parametrize("told", [{"vectors": 3}, {"scheme": "dynamic-int8"}])
 def test_how_time_is_measured_is_told_only_with_a_time(told: dict[str, object]) -> None:
     table = {"kind": "rnn-units", "criterion": "l1", **told}
