@@ -7,13 +7,21 @@ from torch import Tensor, nn
 
 from compress import count, store
 from compress.distillation import sources
+from compress.recipe import Recipe
 from compress.stages import STAGES, Context
-from compress.steps import Change, Resize, Schedule, Search
+from compress.steps import Change, Quantize, Resize, Schedule, Search
 from compress.task import Task
 from compress.workers import HERE, Workers
 from device.manifest import Frozen
 
 Stage = Search | Schedule | Change | Resize  # what has a folder of its own
+
+
+def stages(recipe: Recipe) -> tuple[Stage, ...]:
+    """The steps up to the network that is deployed, in order."""
+    first: tuple[Stage, ...] = () if recipe.search is None else (recipe.search,)
+    changes = [step for step in recipe.steps if not isinstance(step, Quantize)]
+    return (*first, recipe.baseline, *changes)
 
 
 def kind(step: Stage) -> str:

@@ -19,10 +19,10 @@ from pydantic import ValidationError
 from rich.console import Console
 from torch import nn
 
-from compress import advance, diff, report, store
+from compress import advance, diff, foresight, report, store
 from compress.pack import Packed, pack
 from compress.recipe import Recipe
-from compress.stages import STAGES, resize
+from compress.stages import resize
 from compress.steps import Quantize
 from compress.task import Task
 from compress.workers import HERE, Workers
@@ -103,30 +103,10 @@ def run(
     return made
 
 
-def stages(recipe: Recipe) -> tuple[advance.Stage, ...]:
-    """The steps up to the network that is deployed, in order."""
-    first: tuple[advance.Stage, ...] = () if recipe.search is None else (recipe.search,)
-    changes = [step for step in recipe.steps if not isinstance(step, Quantize)]
-    return (*first, recipe.baseline, *changes)
-
-
 def last_key(recipe: Recipe, task: Task, seed: int) -> str:
     """The key of the last stage, whether it has been done or not."""
     start = advance.root(task, recipe.task, recipe.settings, seed)
-    return reduce(lambda parent, step: advance.key(step, parent), stages(recipe), start)
-
-
-def check(recipe: Recipe, task: Task, net: nn.Module) -> None:
-    """Ask what can be asked before hours of training.
-
-    Raises:
-        BadInputError: a step does not fit the task, or the task's fresh network.
-    """
-    for step in stages(recipe):
-        resize.view(task, step)
-        suits = getattr(STAGES[advance.kind(step)], "check", None)  # not every stage has one
-        if suits is not None:
-            suits(task, net, searched=recipe.search is not None)
+    return reduce(lambda parent, step: advance.key(step, parent), advance.stages(recipe), start)
 
 
 def train(
@@ -145,13 +125,13 @@ def train(
     """
     torch.manual_seed(seed)
     net = task.build()
-    check(recipe, task, net)
+    foresight.check(recipe, task, net)
     example = task.example()
     teacher: nn.Module | None = None
     key = advance.root(task, recipe.task, recipe.settings, seed)
     baseline_key = key
     records: list[store.Record] = []
-    for index, step in enumerate(stages(recipe)):
+    for index, step in enumerate(advance.stages(recipe)):
         key = advance.key(step, key)
         if (viewed := resize.view(task, step)) is not task:
             task, example = viewed, viewed.example()

@@ -17,17 +17,26 @@ def fingerprints(step: BaseModel) -> list[str]:
     return [fingerprint(table) for table in _tables(step) if table.teacher != BASELINE]
 
 
+def paths(step: BaseModel) -> list[Path]:
+    """Where these teachers are."""
+    return [_path(table) for table in _tables(step) if table.teacher != BASELINE]
+
+
 def fingerprint(table: Distil) -> str:
     """Over a teacher's file, or a bundle's manifest with the hashes in it, and its labels.
 
     What is not there does not count: whoever opens it says so.
     """
-    teacher = Path(table.teacher).expanduser()
+    teacher = _path(table)
     parts = [teacher / bundle.MANIFEST if teacher.is_dir() else teacher]
     if table.labels is not None:
         parts.append(Path(table.labels).expanduser())
     found = [files.sha256(part) if part.is_file() else "" for part in parts]
     return hashlib.sha256(" ".join(found).encode()).hexdigest()
+
+
+def _path(table: Distil) -> Path:
+    return Path(table.teacher).expanduser()
 
 
 def _tables(step: BaseModel) -> Iterator[Distil]:

@@ -46,6 +46,18 @@ def enhancer(path: Path, rate: int) -> nn.Module:
     return {".tflite": FileEnhancer, ".onnx": OnnxEnhancer}[_suffix(path)](path, rate)
 
 
+def look(path: Path) -> None:
+    """That there is a bundle or a model file; whether it fits a student is seen when it is loaded.
+
+    Raises:
+        BadInputError: there is none.
+    """
+    if path.is_dir():
+        bundle.read(path)
+    else:
+        _suffix(path)
+
+
 def _bundle(path: Path, task: str) -> Model:
     model = bundle.load(path)
     if model.bundle.manifest.task != task:
