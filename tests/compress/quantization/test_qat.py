@@ -19,7 +19,7 @@ from compress.steps import Qat, Quantize
 from compress.store import Record
 from compress.task import Deployed, OneStep
 from compress.tasks.birds import Birds
-from device.errors import FieldwrenError
+from device.errors import BadInputError, FieldwrenError
 from device.runtime import Runtime
 from models.tcn import TCN, Stream
 from tests.compress import graphs, shapes
@@ -176,6 +176,23 @@ def test_zeros_stay_zero_in_the_simulation(task: Birds, scheme: str, tmp_path: P
     for name, layer in layers.items():
         assert torch.equal(layer.weight == 0, before[name] == 0)
         assert not torch.equal(layer.weight, before[name])
+
+
+@pytest.mark.parametrize("scheme", ["static-int8", "dynamic-int8"])
+def test_no_teacher_looks_between_a_layer_and_its_norm(
+    task: Birds, scheme: str, tmp_path: Path
+) -> None:
+    """The two are one there: what a hint saw would be the norm's output, or nothing."""
+    net = graphs.make("residual")
+    conv = next(name for name, m in net.named_modules() if isinstance(m, nn.Conv2d))
+    norm = next(name for name, m in net.named_modules() if isinstance(m, nn.BatchNorm2d))
+    context = Context(task, 0, task.example(), copy.deepcopy(net), tmp_path / "checkpoint.pt")
+    for name, way in ((conv, "hints"), (norm, "attention")):
+        table = {"kind": "qat", "scheme": scheme, "epochs": 1, "lr": 0.05, "samples": 8}
+        step = Qat.model_validate({**table, "distil": {way: {name: name}}})
+        with pytest.raises(BadInputError, match=f"distil: {name} puts nothing out in int8"):
+            stage.run(context, net, step)
+        assert "forward" not in vars(net)
 
 
 def test_dynamic_simulates_the_streaming_file(tmp_path: Path) -> None:
