@@ -106,18 +106,18 @@ def fit(
     if schedule.channels_last:
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(net, task.head(net), schedule)
+    model, wrapped = fabric.setup(net, optimizer)
+    if companion is not None:
+        companion.to(fabric.device)
     log: list[Epoch] = []
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+    if checkpoint.exists():  # after all are where they train: a state goes where its weights are
+        state = torch.load(checkpoint, weights_only=True, map_location="cpu")
         net.load_state_dict(state["net"])
         optimizer.load_state_dict(state["optimizer"])
         if companion is not None:
             companion.load_state_dict(state["companion"])
         log = [Epoch(**entry) for entry in state["log"]]
         print(f"{label}: resuming after epoch {len(log)} of {schedule.epochs}")
-    model, wrapped = fabric.setup(net, optimizer)
-    if companion is not None:
-        companion.to(fabric.device)
     guide: nn.Module | None = None
     if teacher is not None:
         guide = distributed.alone(fabric, schedule.precision).setup_module(teacher)
@@ -187,7 +187,7 @@ def spent(checkpoint: Path) -> float:
     """Seconds of the epochs that an interrupted training left in its checkpoint, 0 without one."""
     if not checkpoint.exists():
         return 0.0
-    log = torch.load(checkpoint, weights_only=True)["log"]
+    log = torch.load(checkpoint, weights_only=True, map_location="cpu")["log"]
     return float(sum(entry["seconds"] for entry in log))
 
 
