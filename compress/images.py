@@ -92,6 +92,9 @@ def _files(folder: Path) -> Iterator[tuple[str, Path, bytes]]:
     """(class, file, content) of every photo of an ImageFolder."""
     if not folder.is_dir():
         raise BadInputError(f"{folder}: no such folder: expected {FORM}")
+    loose = sum(p.is_file() and p.suffix.lower() in SUFFIXES for p in folder.iterdir())
+    if loose:
+        print(f"{folder}: left out, since beside the class folders: {loose} photos")
     for part in sorted(p for p in folder.iterdir() if p.is_dir()):
         paths = sorted(p for p in part.iterdir() if p.suffix.lower() in SUFFIXES)
         if not paths:

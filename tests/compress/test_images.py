@@ -50,6 +50,19 @@ def test_a_class_without_a_photo_is_refused(own: Path) -> None:
         images.read([own], CLASSES, 64)
 
 
+def test_photos_beside_the_class_folders_are_counted_aloud(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = images.read([own], CLASSES, 64)
+    assert capsys.readouterr().out == ""
+    for name in ("a.png", "b.png"):
+        (own / name).write_bytes((own / "red" / "00.png").read_bytes())
+    (own / "notes.txt").write_text("no photo")
+    assert images.read([own], CLASSES, 64).fingerprint == before.fingerprint
+    said = f"{own}: left out, since beside the class folders: 2 photos\n"
+    assert capsys.readouterr().out == said
+
+
 @pytest.mark.parametrize("loose", [True, False])
 def test_every_folder_must_hold_photos_in_class_folders(
     own: Path, tmp_path: Path, loose: bool
