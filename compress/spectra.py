@@ -1,7 +1,7 @@
 """The enhancer's front end and losses on whole sequences, in torch, as device/enhancer.py has them.
 
-S   = STFT(x), square-root periodic Hann window; frame t is centred where hop t begins, so it ends with
-    hop t where a window is two hops long; zeros before the start
+S   = STFT(x), square-root periodic Hann window; frame t is centred where hop t begins, so it ends
+    with hop t where a window is two hops long; zeros before the start
 c   = S·|S|^(exponent−1) (real then imaginary) or |S|^exponent          [batch, feature, frame]
 ŷ   = ISTFT(S·mask)
 """
