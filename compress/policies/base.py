@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from compress.figures import Figure
-from compress.prune import Plan, Scored
+from compress.prune import Cut, Plan, Scored
 from device.errors import FieldwrenError
 
 TINY = 1e-9  # of a channel: what 1 − max_ratio is off by is no channel to keep
@@ -22,6 +22,7 @@ class Problem:
         budget: largest cost allowed, in the cost's unit.
         cost: of what a plan leaves.
         loss: of the network under a plan's masks, on fixed training images in evaluation mode.
+        cuts: those made so far, by group and count.
     """
 
     groups: tuple[Scored, ...]
@@ -32,11 +33,16 @@ class Problem:
     budget: float
     cost: Callable[[Plan], float]
     loss: Callable[[Plan], float]
+    cuts: dict[tuple[int, int], Cut] = field(default_factory=dict, repr=False)
 
     def plan(self, kept: Sequence[int]) -> Plan:
         """Keep so many of the highest scores of every group."""
-        pairs = zip(self.groups, kept, strict=True)
-        return Plan(cuts=tuple(group.cut(count) for group, count in pairs))
+        cuts = []
+        for index, (group, count) in enumerate(zip(self.groups, kept, strict=True)):
+            if (index, count) not in self.cuts:  # a walk asks for the same ones again and again
+                self.cuts[index, count] = group.cut(count)
+            cuts.append(self.cuts[index, count])
+        return Plan(cuts=tuple(cuts))
 
     def whole(self) -> list[int]:
         """Every group's channels."""
