@@ -10,9 +10,10 @@ Where a step that trains itself (qat, infcp, a codebook's fine-tuning, …) is o
 fine-tuning with its schedule stands in for it.
 
 All combinations of a seed share their common stages: what one has finished is copied, not trained
-again. Rows are written when a combination is done, and rows that are there are not made again, so
-the command may be stopped and started, and split over processes by --part (0/2 and 1/2); let
---part 0/0 train the baselines first.
+again. Rows are written when a combination is done, and rows of this recipe and data are not made
+again, so the command may be stopped and started, and split over processes by --part (0/2 and 1/2);
+let --part 0/0 train the baselines first. A row of before rows told their data counts as one of the
+recipe's own: it is shown, and not made again.
 
 `score` is of the deployed file on the final split and is not for choosing; `validation` is.
 """
@@ -43,20 +44,10 @@ from scripts import studies
 
 DISTIL, BASELINE = "distil", "baseline"
 COLUMNS = (
-    "recipe",
-    "seed",
-    "cell",
-    "primary",
-    "score",
-    "validation",
-    "macs",
-    "parameters",
-    "bytes",
-    "zipped",
-    "p50_ms",
-    "train_minutes",
-    "key",
-)
+    "recipe", "seed", "cell", "primary", "score", "validation", "macs", "parameters", "bytes",
+    "zipped", "p50_ms", "train_minutes", "key",
+    "data",  # that it is of (studies.data); empty: not known
+)  # fmt: skip
 
 FIGURES = {  # of a table: the column's title and unit
     "score": ("score", 1.0),
@@ -185,6 +176,7 @@ def row(
         "p50_ms": f"{figures.latency.p50_ms:.4f}",
         "train_minutes": f"{sum(record.minutes for record in trained.records):.1f}",
         "key": key,
+        "data": studies.data(task),
     }
     return {name: str(values[name]) for name in COLUMNS}
 
@@ -199,9 +191,9 @@ def read(path: Path) -> list[dict[str, str]]:
         return []
     with path.open(newline="", encoding="utf-8") as source:
         table = csv.DictReader(source)
-        if tuple(table.fieldnames or ()) != COLUMNS:
+        if tuple(table.fieldnames or ()) not in (COLUMNS, COLUMNS[:-1]):
             raise errors.BadInputError(f"{path}: not the columns of an ablation: move it away")
-        return list(table)
+        return [{name: row.get(name, "") for name in COLUMNS} for row in table]
 
 
 def write(path: Path, rows: list[dict[str, str]]) -> None:
@@ -226,12 +218,12 @@ def run(
         bare = recipe.model_copy(update={"steps": ()})
         pipeline.train(bare, task, out / f"seed{seed}" / BASELINE, seed, console)
         return rows
-    cells = [out / f"seed{seed}" / cell for cell, _ in wanted]
+    cells, known = [out / f"seed{seed}" / cell for cell, _ in wanted], ("", studies.data(task))
     for cell, made in wanted[index::of]:
         stages = keys(made, task, seed)
         numbers = [step.model_dump() for step in made.steps if isinstance(step, Quantize)]
         key = store.key("ablation", stages[-1][1], numbers, made.measure.model_dump())
-        if any(done["cell"] == cell and done["key"] == key for done in rows):
+        if any((d["cell"], d["key"]) == (cell, key) and d["data"] in known for d in rows):
             console.print(f"{cell}: done")
             continue
         console.print(f"{cell}: {len(stages)} stages")
@@ -252,10 +244,8 @@ def main(
     part: Annotated[str, typer.Option(help="I/N: this process's share; 0/0: baselines")] = "0/1",
 ) -> None:
     """Train, deploy, score and time every combination of a recipe's parts."""
+    studies.share((), part)  # refuses what is no part
     index, _, of = part.partition("/")
-    valid = index.isdecimal() and of.isdecimal() and (part == "0/0" or int(index) < int(of))
-    if not valid:
-        raise errors.BadInputError(f"--part {part}: not I/N with I below N")
     loaded = load(recipe)
     folders = defaults.folders(data)
     target, console = out or _folder(loaded), Console(soft_wrap=True)
@@ -285,17 +275,20 @@ def table(
     }
     if not done:
         raise errors.BadInputError(f"{folder}: no finished combination: run the recipe first")
+    titles = [title(names, on) for on in combinations(names)]
+    found = {which: [row for (cell, _), row in done.items() if cell == which] for which in titles}
+    every = itertools.chain.from_iterable(found.values())
+    studies.one_data(folder, ((row["seed"], row["data"] or None) for row in every))
     print(f"score: {next(iter(done.values()))['primary']} on the final split\n")
     columns = ("combination", *(what for what, _ in FIGURES.values()), "seeds")
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-    for on in combinations(names):
-        found = [row for (cell, _), row in done.items() if cell == title(names, on)]
-        if found:
+    for which, rows in found.items():
+        if rows:
             figures = [
-                studies.spread([float(row[name]) / unit for row in found])
+                studies.spread([float(row[name]) / unit for row in rows])
                 for name, (_, unit) in FIGURES.items()
             ]
-            print(f"| {title(names, on)} | {' | '.join(figures)} | {len(found)} |")
+            print(f"| {which} | {' | '.join(figures)} | {len(rows)} |")
 
 
 def _folder(recipe: Recipe) -> Path:

@@ -8,10 +8,13 @@ A study (benchmarks/studies/numbers-*.toml) names a recipe, whose task and netwo
 cells: steps that end with quantize, in an order that a recipe might have. They start from a
 finished stage (--stage: its folder, with state.pt), the float network. `run` makes a signed bundle
 of every cell, scores it through the TFLite file and writes a line of OUT/rows.csv; cells that have
-one are not done again unless they were changed, and training that was interrupted goes on. `time`
-runs all bundles in turns (scripts/interleaved.py) on this Python's runtime and on every other
-named, and writes OUT/times.csv. Choices are to be made with `--split validation`; the shipped
+one are not done again unless they or the data were changed, and training that was interrupted goes
+on. `time` runs all bundles in turns (scripts/interleaved.py) on this Python's runtime and on every
+other named, and writes OUT/times.csv. Choices are to be made with `--split validation`; the shipped
 tables read the final split once.
+
+A row of before rows told their data counts as one of the recipe's own: it is shown, and not done
+again. Rows of cells that the study no longer has are kept, but neither shown nor timed.
 """
 
 import copy
@@ -102,6 +105,13 @@ def run(
 ) -> None:
     """Do the cells that are not done yet."""
     chosen = studies.read(study, Study)
+    names = [cell.name for cell in chosen.cell]
+    if only not in (None, *names):
+        raise errors.BadInputError(
+            f"--only {only}: no cell of {study}: there are {', '.join(names)}"
+        )
+    if split not in ("final", "validation"):
+        raise errors.BadInputError(f"--split {split}: expected final or validation")
     loaded = recipe.load(chosen.recipe)
     plugin = tasks.plugin(loaded.task, recipe.find(chosen.recipe))
     task: Task = plugin.make(loaded.settings, defaults.folders(data), seed)
@@ -113,15 +123,17 @@ def run(
             f"--stage {stage}: not the weights of the network of {chosen.recipe}"
         ) from error
     net.eval()
-    parent = store.key(files.sha256(stage / store.STATE), seed)
+    parent, given = store.key(files.sha256(stage / store.STATE), seed), studies.data(task)
+    root = store.key(parent, task.data().fingerprint)  # of stages; a row has its data beside it
     scored = task.final_split() if split == "final" else split
-    done = {row.cell: row.key for row in rows(out)}
+    done = {row.cell: row for row in rows(out)}
     for cell in chosen.cell:
         whole = cell.key(parent, files.sha256(recipe.find(chosen.recipe)), scored)
-        if done.get(cell.name, "") in (None, whole) or only not in (None, cell.name):
+        old = done.get(cell.name)
+        if (old and old.stands(whole, given)) or only not in (None, cell.name):
             continue
         started = clock.perf_counter()
-        other, key, coded = copy.deepcopy(net), parent, None
+        other, key, coded = copy.deepcopy(net), root, None
         for index, step in enumerate(cell.changes):
             key = advance.key(step, key)
             record = advance.advance(
@@ -147,7 +159,7 @@ def run(
             split=scored,
         )
         found = row(cell.name, packed, coded, clock.perf_counter() - started)
-        keep(out, found.model_copy(update={"key": whole}))
+        keep(out, found.model_copy(update={"key": whole, "data": given}))
         print(f"{cell.name}: {packed.quality.primary} {packed.quality.value:.2f}")
 
 
@@ -172,6 +184,20 @@ def row(name: str, packed: Packed, coded: int | None, seconds: float) -> Row:
     )
 
 
+def finished(study: Path, out: Path) -> list[Row]:
+    """The rows of the study's cells, in its order.
+
+    Raises:
+        BadInputError: there is none, or they are of different data.
+    """
+    of = {row.cell: row for row in rows(out)}
+    found = [of[cell.name] for cell in studies.read(study, Study).cell if cell.name in of]
+    if not found:
+        raise errors.BadInputError(f"{out}: no finished cell of {study}: run the study first")
+    studies.one_data(out, ((None, row.data) for row in found))
+    return found
+
+
 @cli.command()
 def time(
     study: Path,
@@ -183,12 +209,7 @@ def time(
     threads: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
     """Time all finished bundles in turns, on every runtime."""
-    order = [cell.name for cell in studies.read(study, Study).cell]
-    bundles = [
-        out / "bundles" / row.cell for row in sorted(rows(out), key=lambda r: order.index(r.cell))
-    ]
-    if not bundles:
-        raise errors.BadInputError(f"{out}: no finished cell: run the study first")
+    bundles = [out / "bundles" / row.cell for row in finished(study, out)]
     script = Path(__file__).with_name("interleaved.py")
     lines: list[dict[str, Any]] = []
     for python in (Path(sys.executable), *(runtime or ())):
@@ -221,9 +242,7 @@ def time(
 def table(study: Path, out: Annotated[Path, typer.Option(help="results of run and time")]) -> None:
     """Print what is done so far as Markdown tables."""
     order = [cell.name for cell in studies.read(study, Study).cell]
-    found = sorted(rows(out), key=lambda r: order.index(r.cell))
-    if not found:
-        raise errors.BadInputError(f"{out}: no finished cell: run the study first")
+    found = finished(study, out)
     print(f"{found[0].metric} on {found[0].split}\n")
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     for one in found:
@@ -239,10 +258,12 @@ def table(study: Path, out: Annotated[Path, typer.Option(help="results of run an
             "" if one.answers_db is None else f"{one.answers_db:.1f}",
         ]
         print(f"| {' | '.join(cells)} |")
+    if gone := [row.cell for row in rows(out) if row.cell not in order]:
+        print(f"\nleft out, as the study has no cell of this name: {', '.join(gone)}")
     if not (out / TIMES).is_file():
         return
     with (out / TIMES).open(newline="", encoding="utf-8") as lines:
-        times = list(csv.DictReader(lines))
+        times = [line for line in csv.DictReader(lines) if line["cell"] in order]
     for runtime in dict.fromkeys(line["runtime"] for line in times):
         print(f"\n{runtime}\n\n| cell | p50, ms | rounds' p10–p90 | against {order[0]} | answers |")
         print("|---|---|---|---|---|")

@@ -11,6 +11,10 @@ is done; finished cells and stages are not done again, so a study may be stopped
 processes (`--part 0/2` and `--part 1/2`; the seeds' baselines must be there first: `--part 0/0`).
 `keep` puts finished baselines into benchmarks/baselines/, where `run` finds them on any machine.
 
+OUT is of one data: where its rows are of other data, `run` refuses before it changes anything. A
+row of before rows told their data counts as one of the recipe's own: it is shown, not done again,
+and other data is not noticed beside it.
+
 A study without budgets is of steps that choose how much to remove (`fake-prune`); a control there
 names the method that it is to `match`, seed by seed, and waits for it.
 
@@ -35,9 +39,10 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
-from compress import advance, prune, store
+from compress import advance, defaults, prune, recipe, store, tasks
 from compress.prune import Plan
 from compress.steps import Change
+from compress.task import Task
 from device import errors, files
 from scripts import baselines, pruning_table, rivals, studies
 from scripts import pruning_cells as cells
@@ -62,6 +67,7 @@ def run(
     rivals.register()
     chosen = studies.read(study, Study)
     cells.check(chosen)
+    _check_data(chosen, data, out)
     mine = studies.share(chosen.cells(), part)
     if not mine:
         for seed in chosen.seeds:  # a part without cells makes the baselines
@@ -71,6 +77,24 @@ def run(
         first = ", ".join(sorted({f'"{cells.awaited(chosen, out, *cell)}"' for cell in left}))
         raise errors.BadInputError(
             f"{out}: not done: {names}: run the method {first} first, then this part again"
+        )
+
+
+def _check_data(study: Study, data: Path, out: Path) -> None:
+    """Rows that tell their data are of this one; else not even a baseline may be made anew here.
+
+    Raises:
+        BadInputError: they are not.
+    """
+    told = [row for _, row in cells.finished(study, out) if row.data is not None]
+    if not told:  # the data is not read twice for nothing
+        return
+    loaded = recipe.load(study.recipe)
+    plugin = tasks.plugin(loaded.task, recipe.find(study.recipe))
+    task: Task = plugin.make(loaded.settings, defaults.folders(data), told[0].seed)
+    if {row.data for row in told if row.seed == told[0].seed} != {studies.data(task)}:
+        raise errors.BadInputError(
+            f"{out}: its rows are of other data than --data {data}: give that an --out of its own"
         )
 
 
@@ -98,6 +122,11 @@ class Runner:
         self.start = baselines.start(study.recipe, data, out, seed)
 
     @cached_property
+    def data(self) -> str:
+        """That all rows are of."""
+        return studies.data(self.start.task)
+
+    @cached_property
     def baseline_test(self) -> float:
         """The baseline's score on the test split."""
         return self.start.task.evaluate(self.start.net, "test").value
@@ -122,6 +151,7 @@ class Runner:
             baseline_test=self.baseline_test,
             seconds=sum(record.seconds for record in records),
             key=cells.key(self.study, self.seed, method, budget),
+            data=self.data,
         )
         path = cells.row(self.out, method, budget, self.seed)
         files.write_bytes(path, row.model_dump_json(indent=1).encode())
@@ -208,6 +238,7 @@ def keep(
 ) -> None:
     """Put the baselines that are finished into benchmarks/baselines/."""
     chosen = studies.read(study, Study)
+    _check_data(chosen, data, out)
     for seed in chosen.seeds:
         if (out / f"baseline-seed{seed}" / store.RECORD).exists():
             start = baselines.start(chosen.recipe, data, out, seed)

@@ -27,6 +27,11 @@ class Row(Frozen):
     answers_db: float | None
     seconds: float
     key: str | None = Field(None, description="of what the cell was asked for; None: not known")
+    data: str | None = Field(None, description="that it is of (studies.data); None: not known")
+
+    def stands(self, key: str, data: str) -> bool:
+        """Is it of this cell and of this data, as far as it says?"""
+        return self.key in (None, key) and self.data in (None, data)
 
 
 def rows(out: Path) -> list[Row]:

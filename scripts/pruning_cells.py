@@ -120,6 +120,7 @@ class Row(Frozen):
     baseline_test: float
     seconds: float
     key: str | None = Field(None, description="of what the cell was asked for; None: not known")
+    data: str | None = Field(None, description="that it is of (studies.data); None: not known")
 
 
 def check(study: Study) -> None:
@@ -178,12 +179,12 @@ def steps(study: Study, method: Method, share: float | None) -> list[Change]:
 
 def name(method: str, budget: float | None, seed: int) -> str:
     """A cell's, in paths."""
-    share = "found" if budget is None else f"{budget:g}"
+    share = "found" if budget is None else studies.exact(budget)
     return f"{studies.slug(method).strip('-')}-{share}-seed{seed}"
 
 
 def key(study: Study, seed: int, method: Method, budget: float | None) -> str:
-    """Of everything that a cell is asked for; its stages' keys hold the data, too."""
+    """Of everything that a cell is asked for but the data, which its row holds beside it."""
     asked = method.model_dump(exclude_defaults=True, exclude={"by", "seeds", "budgets"})
     table = study.finetune.model_dump(exclude_defaults=True)
     first = study.first(seed, method, budget)
@@ -203,6 +204,15 @@ def done(study: Study, out: Path, seed: int, method: Method, budget: float | Non
         return False
     known = Row.model_validate_json(path.read_bytes()).key
     return known in (None, key(study, seed, method, budget))
+
+
+def finished(study: Study, out: Path) -> list[tuple[Cell, Row]]:
+    """The study's cells that are done, with their rows."""
+    return [
+        (cell, Row.model_validate_json(row(out, cell[1], cell[2], cell[0]).read_bytes()))
+        for cell in study.cells()
+        if done(study, out, *cell)
+    ]
 
 
 def awaited(study: Study, out: Path, seed: int, method: Method, budget: float | None) -> str | None:

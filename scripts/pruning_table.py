@@ -13,6 +13,7 @@ from compress import plots
 from compress.figures import Figure, Series
 from device import errors, files
 from scripts import pruning_cells as cells
+from scripts import studies
 from scripts.pruning_cells import Row, Study
 
 PLOT = "pareto.svg"
@@ -33,18 +34,18 @@ def write(study: Study, out: Path) -> str:
     """OUT/pareto.svg of the study's cells that are done, as it is now; returns their table.
 
     Raises:
-        BadInputError: none is.
+        BadInputError: none is, or they are of different data.
     """
     of = defaultdict(list)
-    for seed, method, budget in study.cells():
-        if cells.done(study, out, seed, method, budget):
-            path = cells.row(out, method, budget, seed)
-            of[budget, method.name].append(Row.model_validate_json(path.read_bytes()))
+    for (_, method, budget), row in cells.finished(study, out):
+        of[budget, method.name].append(row)
     if not of:
         raise errors.BadInputError(f"{out}: no finished cell: run the study first")
+    studies.one_data(out, ((row.seed, row.data) for found in of.values() for row in found))
     lines = []
     for budget in dict.fromkeys(budget for _, _, budget in study.cells()):
-        lines += [] if budget is None else ["", f"{budget:.0%} of the multiply-accumulates", ""]
+        if budget is not None:
+            lines += ["", f"{studies.percent(budget)} of the multiply-accumulates", ""]
         lines += [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
         ranked = sorted(
             (found for (share, _), found in of.items() if share == budget),

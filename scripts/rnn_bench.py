@@ -7,9 +7,10 @@ A study (benchmarks/studies/language.toml, dtln.toml) names a recipe, whose task
 baseline it takes, budgets (shares of the baseline's true parameters), seeds, and methods. Every
 method × budget × seed is a cell: its steps start from the seed's baseline, further training
 included. A finished cell is one line of OUT/rows.csv, its last one where it was asked for again
-because the study was changed; finished cells and stages are not done again, so a study may be
-stopped, or split over processes (`--part 0/2` and `--part 1/2`; first `--part 0/0` makes the seeds'
-baselines).
+because the study or the data was changed; finished cells and stages are not done again, so a study
+may be stopped, or split over processes (`--part 0/2` and `--part 1/2`; first `--part 0/0` makes the
+seeds' baselines). A row of before rows told their data counts as one of the recipe's own: it is
+shown, and not done again.
 
 All choices are to be made on the validation columns. The test columns are the same networks on the
 test split; with `int8`, also the exported files in float32 and in that number format, which are to
@@ -20,13 +21,14 @@ import copy
 import sys
 import tempfile
 from collections import defaultdict
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 import torch
 import typer
 from pydantic import Field, field_validator
-from torch import nn
+from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
@@ -38,7 +40,7 @@ from compress.task import OneStep, Quality, Task
 from device import errors, files
 from device.manifest import Frozen
 from scripts import studies
-from scripts.rnn_rows import CELL, KEY, append, rows, with_keys
+from scripts.rnn_rows import CELL, DATA, KEY, LAST, append, rows, with_keys
 
 BUDGET = "budget"  # in a step's table: the cell's share of parameters
 COLUMNS = (*CELL, "parameters", "share", "paper_share", "recurrent_share")
@@ -119,18 +121,23 @@ def run(
     ]
     mine = studies.share(cells, part)
     for seed in chosen.seeds:
-        done = {cell: row.get(KEY) for cell, row in rows(out).items()}
-        own = [(c, _key(chosen, study.parent, *c)) for c in mine if c[0] == seed]
-        todo = [(c, key) for c, key in own if done.get(_cell(*c), "") not in (None, key)]
-        if todo or not mine:  # a part without cells makes the baselines
-            with_keys(out)
-            runner = Runner(chosen, study.parent, data, out, seed)
-            for (_, method, budget), key in todo:
-                append(out, runner.cell(method, budget) | {KEY: key})
+        own = [cell for cell in mine if cell[0] == seed]
+        if mine and not own:
+            continue
+        runner = Runner(chosen, study.parent, data, out, seed)
+        if not mine:  # a part without cells makes the baselines
+            print(f"seed {seed}: {count.parameters(runner.baseline):,} parameters")
+            continue
+        done, given = rows(out), studies.data(runner.task)
+        for cell in own:
+            key, row = _key(chosen, study.parent, *cell), done.get(_cell(*cell))
+            if row is None or row.get(KEY) not in (None, key) or row.get(DATA) not in (None, given):
+                with_keys(out)
+                append(out, runner.cell(*cell[1:]) | {DATA: given, KEY: key})
 
 
 class Runner:
-    """The cells of one seed."""
+    """The cells of one seed; nothing is trained before it is needed."""
 
     def __init__(self, study: Study, beside: Path, data: Path, out: Path, seed: int) -> None:
         self.study, self.out, self.seed = study, out, seed
@@ -138,14 +145,24 @@ class Runner:
         self.recipe = recipe.load(path)
         plugin = tasks.plugin(self.recipe.task, recipe.find(path))
         self.task: Task = plugin.make(self.recipe.settings, defaults.folders(data), seed)
-        self.example = self.task.example()
-        torch.manual_seed(seed)
-        self.baseline = self.task.build()
         self.key = advance.root(self.task, self.recipe.task, self.recipe.settings, seed)
         if not study.pretrained:
             self.key = advance.key(self.recipe.baseline, self.key)
-            place = store.Place(out / f"baseline-seed{seed}", self.key)
-            self._advance(place, self.baseline, self.recipe.baseline)
+
+    @cached_property
+    def example(self) -> Tensor:
+        """Of the task, for counting."""
+        return self.task.example()
+
+    @cached_property
+    def baseline(self) -> nn.Module:
+        """What all cells start from."""
+        torch.manual_seed(self.seed)
+        net = self.task.build()
+        if not self.study.pretrained:
+            place = store.Place(self.out / f"baseline-seed{self.seed}", self.key)
+            self._advance(place, net, self.recipe.baseline, None)
+        return net
 
     def cell(self, method: Method, budget: float) -> dict[str, Any]:
         """Compress, train further, score: a row of the table."""
@@ -156,7 +173,7 @@ class Runner:
                 COLUMNS,
                 (
                     method.name,
-                    f"{budget:g}",
+                    studies.exact(budget),
                     self.seed,
                     found.true,
                     found.true / whole.true,
@@ -203,7 +220,7 @@ class Runner:
 
     def walk(self, method: Method, budget: float) -> tuple[nn.Module, dict[str, float]]:
         """The network that a cell ends with, and its validation scores before the last training."""
-        cell = f"{studies.slug(method.name)}-{budget:g}-seed{self.seed}"
+        cell = f"{studies.slug(method.name)}-{studies.exact(budget)}-seed{self.seed}"
         net, key = copy.deepcopy(self.baseline), store.key(cell, self.key)
         if method.scratch:
             if not isinstance(self.task, Scalable):
@@ -216,13 +233,14 @@ class Runner:
             step = studies.step(method.name, filled)
             key = advance.key(step, key)
             place = store.Place(self.out / "cells" / cell / f"{number}-{advance.kind(step)}", key)
-            record = self._advance(place, net, step)
+            record = self._advance(place, net, step, copy.deepcopy(self.baseline))
             if number < len(method.steps) - 1:
                 before = record.validation
         return net, before
 
-    def _advance(self, place: store.Place, net: nn.Module, step: Schedule | Change) -> store.Record:
-        own = net is self.baseline
+    def _advance(
+        self, place: store.Place, net: nn.Module, step: Schedule | Change, teacher: nn.Module | None
+    ) -> store.Record:
         return advance.advance(
             place,
             self.task,
@@ -230,7 +248,7 @@ class Runner:
             step,
             seed=self.seed,
             example=self.example,
-            teacher=None if own else copy.deepcopy(self.baseline),
+            teacher=teacher,
             say=print,
         )
 
@@ -242,11 +260,11 @@ def _recipe(study: Study, beside: Path) -> str:
 
 def _cell(seed: int, method: Method, budget: float) -> tuple[str, ...]:
     """A cell's first columns."""
-    return (method.name, f"{budget:g}", str(seed))
+    return (method.name, studies.exact(budget), str(seed))
 
 
 def _key(study: Study, beside: Path, seed: int, method: Method, budget: float) -> str:
-    """Of everything that a cell is asked for; its stages' keys hold the data, too."""
+    """Of everything that a cell is asked for but the data, which its row holds beside it."""
     scored = study.model_dump(include={"pretrained", "int8", "int8_keep"}, exclude_defaults=True)
     asked = method.model_dump(exclude_defaults=True, exclude={"budgets"})
     text = files.sha256(recipe.find(_recipe(study, beside)))
@@ -271,12 +289,14 @@ def table(study: Path, out: Annotated[Path, typer.Option(help="results of run")]
             changed += 1
     if not of:
         raise errors.BadInputError(f"{out}: no finished cell of this study: run the study first")
-    names = [n for n in next(iter(of.values()))[0] if n not in (*CELL, KEY)]
+    studies.one_data(out, ((r["seed"], r.get(DATA)) for found in of.values() for r in found))
+    names = [n for n in next(iter(of.values()))[0] if n not in (*CELL, *LAST)]
     print(f"| method | budget | seeds | {' | '.join(names)} |\n|{'---|' * (len(names) + 3)}")
     ranked = sorted(of.items(), key=lambda item: (-float(item[0][1]), order.index(item[0][0])))
     for (method, budget), found in ranked:
         figures = [studies.spread([float(row[n]) for row in found if row[n]]) for n in names]
-        print(f"| {method} | {float(budget):.0%} | {len(found)} | {' | '.join(figures)} |")
+        share = studies.percent(float(budget))
+        print(f"| {method} | {share} | {len(found)} | {' | '.join(figures)} |")
     if changed:
         print(f"\n{changed} cells left out: the study has changed since: run it again")
 

@@ -9,7 +9,9 @@ from device import files
 
 ROWS = "rows.csv"
 CELL = ("method", "budget", "seed")
+DATA = "data"  # that it is of (studies.data); none: not known
 KEY = "key"  # of what the cell was asked for; none: not known
+LAST = (DATA, KEY)  # the last columns, where with_keys looks
 
 
 def rows(out: Path) -> dict[tuple[str, ...], dict[str, Any]]:
@@ -23,18 +25,23 @@ def rows(out: Path) -> dict[tuple[str, ...], dict[str, Any]]:
 
 
 def with_keys(out: Path) -> None:
-    """An older file gets a column for the keys of rows to come."""
+    """An older file gets columns for the keys and the data of rows to come."""
     path = out / ROWS
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    if lines and not lines[0].endswith(f",{KEY}"):
-        text = "".join(f"{line},{'' if index else KEY}\r\n" for index, line in enumerate(lines))
-        files.write_bytes(path, text.encode())
+    if not lines or lines[0].endswith(f",{DATA},{KEY}"):
+        return
+    keyed = lines[0].endswith(f",{KEY}")
+    text = ""
+    for index, line in enumerate(lines):
+        before, _, key = line.rpartition(",") if keyed else (line, "", "" if index else KEY)
+        text += f"{before},{'' if index else DATA},{key}\r\n"
+    files.write_bytes(path, text.encode())
 
 
 def append(out: Path, row: dict[str, Any]) -> None:
     """Add a line in one write; a column that is new makes the file anew, with all that there are.
 
-    Processes that share a study may append at a time; the key stays last, where with_keys looks.
+    Processes that share a study may append at a time.
     """
     out.mkdir(parents=True, exist_ok=True)
     path, done = out / ROWS, rows(out)
@@ -44,7 +51,7 @@ def append(out: Path, row: dict[str, Any]) -> None:
         with path.open("a", newline="", encoding="utf-8") as target:
             csv.DictWriter(target, names).writerow(rounded)
     else:
-        names = [*(n for n in dict.fromkeys((*names, *row)) if n != KEY), KEY]
+        names = [*(n for n in dict.fromkeys((*names, *row)) if n not in LAST), *LAST]
         others = [old for cell, old in done.items() if cell != tuple(str(row[n]) for n in CELL)]
         with (
             files.replacing(path) as temporary,

@@ -1,14 +1,19 @@
-"""What scripts that compare methods share: study files, steps from tables, parts of the work."""
+"""What scripts that compare methods share: study files, steps from tables, parts of the work, and
+of which data their rows are.
+"""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from compress import store
 from compress.steps import Budget, Change
+from compress.task import Task
 from device import errors, tables
 from device.manifest import Frozen
 
@@ -33,6 +38,37 @@ def read(path: Path, kind: type[Kind]) -> Kind:
 def slug(name: str) -> str:
     """A method's name as a part of a path."""
     return re.sub("[^a-z0-9]+", "-", name.lower())
+
+
+def exact(share: float) -> str:
+    """A budget in paths and rows: as short as can be, but never another one's."""
+    short = f"{share:g}"
+    return short if float(short) == share else repr(share)
+
+
+def percent(share: float) -> str:
+    """A budget in tables, with all of its digits."""
+    return f"{(100 * Decimal(exact(share))).normalize():f}%"
+
+
+def data(task: Task) -> str:
+    """Fingerprint of the data that a row is of: what is learned from, and what is scored last."""
+    return store.key(task.data().fingerprint, task.scored())
+
+
+def one_data(out: Path, rows: Iterable[tuple[Any, str | None]]) -> None:
+    """Rows, (seed, data), that can be compared; of None it is not known, and they are let pass.
+
+    Raises:
+        BadInputError: those of a seed are of different data.
+    """
+    of: dict[Any, str] = {}
+    for seed, known in rows:
+        if known is not None and of.setdefault(seed, known) != known:
+            raise errors.BadInputError(
+                f"{out}: its rows are of different data: do all again with one --data, or give "
+                "each an --out of its own"
+            )
 
 
 def distinct(named: tuple[Any, ...]) -> tuple[Any, ...]:

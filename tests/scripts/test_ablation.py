@@ -148,13 +148,35 @@ def test_cells_share_stages_and_finished_rows_stay(
     assert ablation.run(loaded, task, 0, out, (0, 1), QUIET) == rows
 
 
+def test_a_combination_is_scored_again_with_other_test_data(tmp_path: Path) -> None:
+    folder = shapes.make_folder(tmp_path / "shapes")
+    loaded, out = _loaded(tmp_path, SHORT), tmp_path / "out"
+
+    def made() -> list[dict[str, str]]:
+        task = birds.make(loaded.settings, (tmp_path,), 0)
+        return ablation.run(loaded, task, 0, out, (0, 2), QUIET)
+
+    first, model = made(), out / "seed0" / "baseline" / "shapes" / "model.tflite"
+    deployed = model.stat().st_mtime_ns
+    assert len(first) == 1 and made() == first and model.stat().st_mtime_ns == deployed
+    (folder / "test" / "red" / "00.png").unlink()
+    again = made()
+    assert len(again) == 1 and model.stat().st_mtime_ns > deployed
+    assert again[0]["data"] != first[0]["data"] and again[0]["key"] == first[0]["key"]
+    assert again[0]["train_minutes"] == first[0]["train_minutes"]
+    path = out / "seed0-0of2.csv"  # as it was before rows told their data
+    path.write_text("".join(f"{line.rpartition(',')[0]}\n" for line in path.open()))
+    (folder / "test" / "blue" / "00.png").unlink()
+    assert made() == [again[0] | {"data": ""}]
+
+
 def test_a_table_has_a_line_for_every_combination_that_is_done(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _loaded(tmp_path, SHORT)
     with pytest.raises(BadInputError, match="no finished combination"):
         ablation.table(str(tmp_path / "r.toml"), tmp_path)
-    row = dict.fromkeys(ablation.COLUMNS, "1") | {"primary": "top1"}
+    row = dict.fromkeys(ablation.COLUMNS, "1") | {"primary": "top1", "data": ""}
 
     def made(cell: str, seed: int, score: str) -> dict[str, str]:
         return row | {"cell": cell, "seed": str(seed), "score": score, "macs": "2500000"}
@@ -168,6 +190,11 @@ def test_a_table_has_a_line_for_every_combination_that_is_done(
     assert lines[4].startswith("| baseline | 90 | 1 | 2.5 | 0.001 |") and lines[4].endswith("| 1 |")
     assert lines[5].startswith("| prune | 82 ± 2.8 | 1 ± 0 | 2.5 ± 0 |")
     assert lines[5].endswith("| 2 |") and len(lines) == 6
+    ablation.write(tmp_path / "seed2.csv", [made("prune", 2, "1") | {"data": "a"}])
+    ablation.table(str(tmp_path / "r.toml"), tmp_path)
+    ablation.write(tmp_path / "seed2-1of2.csv", [made("baseline", 2, "1") | {"data": "b"}])
+    with pytest.raises(BadInputError, match="its rows are of different data"):
+        ablation.table(str(tmp_path / "r.toml"), tmp_path)
 
 
 @pytest.mark.parametrize("arguments", [[], ["run"], ["table"]])

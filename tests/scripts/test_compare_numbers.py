@@ -1,6 +1,7 @@
 """Number formats side by side, at the scale of coloured shapes."""
 
 import csv
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import nn
 from compress import store
 from device.errors import BadInputError
 from scripts import compare_numbers, studies
+from scripts.number_rows import Row, keep
 from tests.compress import shapes
 
 STUDY = """
@@ -76,6 +78,75 @@ def test_a_study_is_run_once_timed_and_printed(
     assert "| qat |" in printed and "right" in printed and "WRONG" not in printed
 
 
+def test_a_cell_is_done_again_with_other_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = shapes.make_folder(tmp_path / "shapes"), tmp_path / "out"
+    task = shapes.make_task(tmp_path, shapes.write_recipe(tmp_path / "shapes.toml"))
+    torch.manual_seed(0)
+    torch.save(task.build().state_dict(), tmp_path / store.STATE)
+    study = tmp_path / "study.toml"
+    study.write_text(STUDY.format(recipe=tmp_path / "shapes.toml"))
+    stage = out / "stages" / "codes" / "0-codebook" / store.RECORD
+
+    def made() -> tuple[int, int]:
+        """When the row's bundle and its stage were made."""
+        compare_numbers.run(study, tmp_path, tmp_path, out, only="codes")
+        model = out / "bundles" / "codes" / "model.tflite"
+        return model.stat().st_mtime_ns, stage.stat().st_mtime_ns
+
+    first = made()
+    assert made() == first
+    (folder / "test" / "red" / "00.png").unlink()
+    tested = made()
+    assert tested[0] > first[0] and tested[1] == first[1], "only the score is of the test data"
+    (folder / "train" / "red" / "00.png").unlink()
+    trained = made()
+    assert trained[0] > tested[0] and trained[1] > tested[1]
+    (row,) = compare_numbers.rows(out)
+    keep(out, row.model_copy(update={"data": None}))  # of before rows said of which data they are
+    (folder / "test" / "blue" / "00.png").unlink()
+    assert made() == trained
+    compare_numbers.table(study, out)
+    keep(out, row.model_copy(update={"cell": "qat", "data": "other"}))
+    compare_numbers.table(study, out)  # what is not known may be the same
+    keep(out, row)
+    with pytest.raises(BadInputError, match="out: its rows are of different data: "):
+        compare_numbers.table(study, out)
+
+
+def test_a_cell_that_the_study_no_longer_has_is_left_out(
+    classifier: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, out = tmp_path / "study.toml", tmp_path / "out"
+    study.write_text(STUDY.format(recipe="r"))
+    keep(out, _row("gone"))
+    for command in (compare_numbers.table, compare_numbers.time):
+        with pytest.raises(BadInputError, match=r"no finished cell of .*study\.toml"):
+            command(study, out)
+    keep(out, _row("codes"))
+    shutil.copytree(classifier, out / "bundles" / "codes")
+    compare_numbers.time(study, out, runtime=None, rounds=1)
+    times = out / compare_numbers.TIMES
+    head, *timed = times.read_text().splitlines()
+    assert [line["cell"] for line in csv.DictReader([head, *timed])] == ["codes"]
+    times.write_text("\n".join([head, *timed, timed[0].replace("codes", "gone")]))
+    capsys.readouterr()
+    compare_numbers.table(study, out)
+    printed = capsys.readouterr().out
+    assert printed.count("| codes |") == 2 and "| gone |" not in printed
+    assert "left out, as the study has no cell of this name: gone\n" in printed
+
+
+def test_a_cell_or_a_split_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    study = tmp_path / "study.toml"
+    study.write_text(STUDY.format(recipe="r"))
+    with pytest.raises(BadInputError, match=r"^--only code: no cell of .*: there are codes, qat$"):
+        compare_numbers.run(study, tmp_path, tmp_path, tmp_path / "out", only="code")
+    with pytest.raises(BadInputError, match=r"^--split test: expected final or validation$"):
+        compare_numbers.run(study, tmp_path, tmp_path, tmp_path / "out", split="test")
+
+
 def test_a_stage_of_another_network_is_one_line(tmp_path: Path) -> None:
     shapes.make_folder(tmp_path / "shapes")
     shapes.write_recipe(tmp_path / "shapes.toml")
@@ -88,20 +159,24 @@ def test_a_stage_of_another_network_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_row_without_a_key_is_finished_whatever_it_was_asked_for(tmp_path: Path) -> None:
-    row = compare_numbers.Row.model_construct(
-        cell="codes", split="test", metric="top1", score=90.0, bytes=1, deflated=1, coded=None,
-        weights="", spared="", worst_db=None, answers_db=None, seconds=1.0,
-    )  # fmt: skip
-    old = [name for name in compare_numbers.Row.model_fields if name != "key"]
+    row = _row("codes")
+    old = [name for name in compare_numbers.Row.model_fields if name not in ("key", "data")]
     with (tmp_path / "rows.csv").open("w", newline="") as target:
         writer = csv.DictWriter(target, old, extrasaction="ignore")
         writer.writeheader()
         writer.writerow(row.model_dump())
-    assert [found.key for found in compare_numbers.rows(tmp_path)] == [None]
+    assert [(found.key, found.data) for found in compare_numbers.rows(tmp_path)] == [(None, None)]
     study = studies.read(_study(tmp_path, "codebook", "fp32"), compare_numbers.Study)
     keys = {study.cell[0].key("parent", split) for split in ("test", "validation")}
     other = studies.read(_study(tmp_path, "sparse", "fp32"), compare_numbers.Study)
     assert len({*keys, other.cell[0].key("parent", "test")}) == 3
+
+
+def _row(cell: str) -> Row:
+    return Row(
+        cell=cell, split="test", metric="top1", score=90.0, bytes=1, deflated=1, coded=None,
+        weights="", spared="", worst_db=None, answers_db=None, seconds=1.0,
+    )  # fmt: skip
 
 
 def _study(folder: Path, kind: str, scheme: str | None) -> Path:

@@ -32,7 +32,7 @@ def test_only_cells_that_are_done_are_timed(
     with pytest.raises(BadInputError, match="no finished cell of the first seed"):
         compare_speed.main(study, tmp_path, out)
     (out / "rows").mkdir(parents=True)
-    numbers = dict.fromkeys(set(pruning_cells.Row.model_fields) - {"cut"}, 1)
+    numbers = dict.fromkeys(set(pruning_cells.Row.model_fields) - {"cut", "data"}, 1)
     for method in chosen.method[:2]:
         told = {"method": method.name, "by": method.by, "budget": 0.5, "seed": 0, "cut": None}
         key = pruning_cells.key(chosen, 0, method, 0.5)

@@ -75,6 +75,10 @@ def test_cells_start_from_one_baseline_and_meet_their_size(tmp_path: Path) -> No
         assert 0.45 * whole < count.parameters(net) <= 0.6 * whole
         assert bool(before) == (len(method.steps) > 1)
     assert count.parameters(runner.baseline) == whole
+    runner.walk(study.method[0], 0.6666666)
+    runner.walk(study.method[0], 0.6666667)
+    folders = {path.name for path in (tmp_path / "out" / "cells").iterdir()}
+    assert folders >= {f"svd-{budget}-seed0" for budget in (0.6, 0.6666666, 0.6666667)}
 
 
 def test_files_in_both_numbers_are_scored_alike(tmp_path: Path) -> None:
@@ -111,16 +115,13 @@ def test_a_finished_row_is_known_and_tabled(
     assert lines[3:] == ["| SVD | 60% | 2 | 11 ± 1.4 |"]
 
 
-class _Runner:
+class _Runner(rnn_bench.Runner):
     """Does a cell at once; with int8, it has a score more."""
-
-    def __init__(self, study: rnn_bench.Study, *_: object) -> None:
-        self.study, self.seed = study, _[-1]
 
     def cell(self, method: rnn_bench.Method, budget: float) -> dict[str, object]:
         MADE.append(method.name)
-        row = {"method": method.name, "budget": f"{budget:g}", "seed": self.seed, "test_ppl": 1.0}
-        return row | ({"int8_test_ppl": 2.0} if self.study.int8 else {})
+        cell = {"method": method.name, "budget": studies.exact(budget), "seed": self.seed}
+        return cell | {"test_ppl": 1.0} | ({"int8_test_ppl": 2.0} if self.study.int8 else {})
 
 
 MADE: list[str] = []
@@ -131,6 +132,7 @@ def test_a_study_that_was_changed_is_done_again(
 ) -> None:
     monkeypatch.setattr(rnn_bench, "Runner", _Runner)
     (tmp_path / "recipe.toml").write_text(RECIPE)
+    texts.write(tmp_path / "text")
     study, out = tmp_path / "study.toml", tmp_path / "out"
     smaller = 'name = "smaller"\nscratch = true\nsteps = [{ kind = "rnn-svd", energy = '
 
@@ -179,6 +181,7 @@ def test_rows_of_before_there_were_keys_are_finished(
 ) -> None:
     monkeypatch.setattr(rnn_bench, "Runner", _Runner)
     (tmp_path / "recipe.toml").write_text(RECIPE)
+    texts.write(tmp_path / "text")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "rows.csv").write_text(
         "method,budget,seed,test_ppl\r\nbaseline,1,0,8.0\r\nSVD,0.6,0,9.0\r\n"
@@ -198,9 +201,78 @@ def test_rows_of_before_there_were_keys_are_finished(
         step = f'steps = [{{ kind = "rnn-svd", energy = {energy} }}]'
         assert made(f'[[method]]\nname = "new"\n{step}\n') == {"new"}
     found = rnn_bench.rows(tmp_path / "out")
-    assert {cell: found[cell] | {"key": None} for cell in before} == {
-        cell: row | {"key": None} for cell, row in before.items()
-    }
+    new = {"data": None, "key": None}
+    assert {cell: found[cell] for cell in before} == {c: row | new for c, row in before.items()}
+    assert all(row["data"] and row["key"] for cell, row in found.items() if cell not in before)
+
+
+def test_rows_of_before_they_told_their_data_are_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rnn_bench, "Runner", _Runner)
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    (tmp_path / "study.toml").write_text(STUDY)
+    texts.write(tmp_path / "text")
+    arguments = (tmp_path / "study.toml", tmp_path, tmp_path / "out")
+    rnn_bench.run(*arguments)
+    path = tmp_path / "out" / "rows.csv"
+    told = path.read_text().splitlines()
+    assert told[0].endswith(",data,key")
+    old = [",".join(n for i, n in enumerate(line.split(",")) if i != 4) for line in told]
+    assert old[0] == "method,budget,seed,test_ppl,key"
+    path.write_text("\n".join(old[:-1]) + "\n")
+    MADE.clear()
+    rnn_bench.run(*arguments)
+    assert MADE == ["smaller"], "the one whose row was taken away"
+    found = rnn_bench.rows(tmp_path / "out")
+    assert [bool(row["data"]) for row in found.values()] == [False, False, True]
+    assert [row["key"] for row in found.values()] == [line.split(",")[-1] for line in told[1:]]
+    capsys.readouterr()
+    rnn_bench.table(arguments[0], arguments[2])
+    assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+def test_a_cell_is_done_again_with_other_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rnn_bench, "Runner", _Runner)
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    (tmp_path / "study.toml").write_text(STUDY)
+    text = texts.write(tmp_path / "text")
+
+    def made(part: str = "0/1") -> list[str]:
+        MADE.clear()
+        rnn_bench.run(tmp_path / "study.toml", tmp_path, tmp_path / "out", part)
+        return [*MADE]
+
+    assert len(made()) == 3 and made() == []
+    for name in ("test", "train"):
+        path = text / f"toy.{name}.txt"
+        path.write_text(path.read_text() + "the bird sings\n")
+        assert made("0/3") == ["baseline"]
+        with pytest.raises(BadInputError, match="its rows are of different data: do all again"):
+            rnn_bench.table(tmp_path / "study.toml", tmp_path / "out")
+        assert made() == ["SVD", "smaller"] and made() == []
+    rnn_bench.table(tmp_path / "study.toml", tmp_path / "out")
+
+
+def test_budgets_of_many_digits_are_cells_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rnn_bench, "Runner", _Runner)
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    study, out = tmp_path / "study.toml", tmp_path / "out"
+    study.write_text(STUDY.replace("[0.6]", "[0.3333333, 0.3333334]"))
+    texts.write(tmp_path / "text")
+    rnn_bench.run(study, tmp_path, out)
+    assert {budget for _, budget, _ in rnn_bench.rows(out)} == {"1", "0.3333333", "0.3333334"}
+    MADE.clear()
+    rnn_bench.run(study, tmp_path, out)
+    assert MADE == []
+    capsys.readouterr()
+    rnn_bench.table(study, out)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[1] for line in lines[3:]] == ["33.33334%"] * 2 + ["33.33333%"] * 2
 
 
 def test_what_is_no_study_is_refused(tmp_path: Path) -> None:

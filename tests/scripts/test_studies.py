@@ -80,3 +80,18 @@ def _toml(value: Any) -> str:
 def test_a_budget_reaches_the_steps_that_take_one() -> None:
     assert studies.step("a", {"kind": "prune", "criterion": "l1"}, {"macs": 0.5}).macs == 0.5  # type: ignore[union-attr]
     studies.step("a", {"kind": "fake-prune"}, {"macs": 0.5})
+
+
+def test_every_budget_has_a_name_and_a_percentage_of_its_own() -> None:
+    budgets = [1.0, 0.66, 0.57, 0.3333333, 0.3333334, 1e-5, 1e-7 / 3, 0.1 + 0.2]
+    names = [studies.exact(budget) for budget in budgets]
+    assert names[:4] == ["1", "0.66", "0.57", "0.3333333"]  # rows and stages of before stay found
+    assert [float(name) for name in names] == budgets
+    shown = [studies.percent(budget) for budget in budgets]
+    assert shown[:6] == ["100%", "66%", "57%", "33.33333%", "33.33334%", "0.001%"]
+
+
+def test_rows_of_different_data_make_no_table(tmp_path: Path) -> None:
+    studies.one_data(tmp_path, [(0, "a"), (0, None), (0, "a"), (1, "b")])
+    with pytest.raises(BadInputError, match="its rows are of different data: do all again"):
+        studies.one_data(tmp_path, [(0, "a"), (1, "b"), (0, None), (0, "b")])
