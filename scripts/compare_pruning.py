@@ -67,7 +67,7 @@ def run(
     rivals.register()
     chosen = studies.read(study, Study)
     cells.check(chosen)
-    _check_data(chosen, data, out)
+    check_data(chosen, data, out)
     mine = studies.share(chosen.cells(), part)
     if not mine:
         for seed in chosen.seeds:  # a part without cells makes the baselines
@@ -80,7 +80,7 @@ def run(
         )
 
 
-def _check_data(study: Study, data: Path, out: Path) -> None:
+def check_data(study: Study, data: Path, out: Path) -> None:
     """Rows that tell their data are of this one; else not even a baseline may be made anew here.
 
     Raises:
@@ -238,7 +238,7 @@ def keep(
 ) -> None:
     """Put the baselines that are finished into benchmarks/baselines/."""
     chosen = studies.read(study, Study)
-    _check_data(chosen, data, out)
+    check_data(chosen, data, out)
     for seed in chosen.seeds:
         if (out / f"baseline-seed{seed}" / store.RECORD).exists():
             start = baselines.start(chosen.recipe, data, out, seed)

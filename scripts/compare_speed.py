@@ -95,6 +95,7 @@ def main(
         raise errors.BadInputError(
             f"{out}: no finished cell of the first seed: run the study first"
         )
+    compare_pruning.check_data(chosen, data, out)
     runner = compare_pruning.Runner(chosen, data, out, chosen.seeds[0])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

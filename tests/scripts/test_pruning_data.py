@@ -7,7 +7,7 @@ import pytest
 
 from device.errors import BadInputError
 from scripts import compare_pruning as compare
-from scripts import pruning_cells, studies
+from scripts import compare_speed, pruning_cells, studies
 from tests.compress import shapes
 
 STUDY = """
@@ -46,6 +46,8 @@ def test_rows_of_other_data_are_neither_reused_nor_lost(split: str, tmp_path: Pa
     for part in ("0/0", "0/2", "1/2"):  # the baseline, too, would be made anew
         with pytest.raises(BadInputError, match="out: its rows are of other data than --data"):
             compare.run(study, tmp_path, out, part)
+    with pytest.raises(BadInputError, match="out: its rows are of other data than --data"):
+        compare_speed.main(study, tmp_path, out)
     assert _contents(out) == before
     compare.run(study, tmp_path, tmp_path / "other", "1/2")
     row = next((tmp_path / "other" / "rows").iterdir())
