@@ -5,14 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from pydantic import TypeAdapter
 from safetensors.torch import load_file
 
 from compress import mask_networks, quantization
+from compress.defaults import default_data
 from compress.mask_networks import Network
 from compress.nodes import nodes
+from compress.speech_metrics import si_sdr
 from device import bundle, signing
 from device.enhancer import StreamEnhancer
+from device.errors import BadInputError
+from scripts.level_steps import beginning
 from tests.compress.test_mask_networks import RATE, half_a_minute, offline
 
 ZOO = Path(__file__).parents[2] / "models" / "zoo"
@@ -88,3 +93,21 @@ def test_half_a_minute_of_a_baseline_is_that_of_its_weights(name: str, weights: 
     expected = offline(net.eval(), front, samples)
     np.testing.assert_allclose(StreamEnhancer(loaded).enhance(samples), expected, atol=1e-5)
     assert np.abs(expected - samples).max() > 0.01
+
+
+@pytest.mark.parametrize("name", ["enhancer-bands", "enhancer-fullsubnet", "enhancer-tcn"])
+def test_an_enhancer_finds_its_way_back_after_a_quiet_room(name: str) -> None:
+    """scripts/level_steps.py has the figures."""
+    try:
+        demo = default_data() / "demo"
+    except BadInputError as missing:
+        pytest.skip(f"needs the default data: {missing}")
+    noisy = soundfile.read(demo / "speech-noisy-4ch.wav", dtype="float32")[0][:, 0]
+    clean = soundfile.read(demo / "speech-clean.wav", dtype="float32")[0]
+    quiet = beginning(3, -60, 0)
+    enhancer = StreamEnhancer(bundle.load(ZOO / name))
+    plain = enhancer.enhance(noisy)
+    behind = enhancer.enhance(np.concatenate((quiet, noisy)))[len(quiet) :]
+    for part in (slice(0, 8 * RATE), slice(8 * RATE, None)):
+        before, after = (si_sdr(found[part], clean[part]) for found in (plain, behind))
+        assert after > before - 2 and after > si_sdr(noisy[part], clean[part]) + 1.5
