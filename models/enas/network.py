@@ -22,7 +22,7 @@ batch norm uses the batch's own statistics. `settle` makes it one child, freshly
 """
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from device.errors import BadInputError
 from models.enas.architecture import INPUTS, Architecture
@@ -104,20 +104,22 @@ class Enas(nn.Module):
         self.classifier = nn.Linear(reads[1], self.classes)
 
     def forward(
-        self, x: Tensor, architecture: Architecture | None = None, fake: Fake = unchanged
+        self, x: Tensor, architecture: Architecture | None = None, fake: Fake | None = None
     ) -> Tensor:
         """Logits; the space needs to be told which path to run.
 
         Raises:
             BadInputError: it was not.
         """
-        path = architecture or self.architecture
+        # torch.fx traces what a child does with x, and puts stand-ins into the other arguments
+        path = architecture if isinstance(architecture, Architecture) else self.architecture
+        faked = unchanged if fake is None or isinstance(fake, fx.Proxy) else fake
         if path is None:
             raise BadInputError('a model of kind = "enas" needs an architecture, or a [search]')
         first = second = State(self.stem(x), None)
         for layer, cell in enumerate(self.cells):
             plan = path.plans[layer in self.reductions]
-            first, second = second, cell(first, second, plan, fake)
+            first, second = second, cell(first, second, plan, faked)
         features = self.drop(F.relu(second.value).mean((2, 3)))
         if second.blocks is None:
             logits: Tensor = self.classifier(features)

@@ -103,7 +103,13 @@ def pool(operation: str, x: Tensor, stride: int) -> Tensor:
 
 
 def _convolved(conv: nn.Conv2d, x: Tensor, blocks: Blocks | None) -> Tensor:
+    """A 1 × 1 convolution, of chosen states with their columns of the weight.
+
+    Those take their pixels before the sum: the gradient of the stride writes past its memory where
+    few channels come in (compress/strided.py, which sees to layers that are called as such).
+    """
     if blocks is None:
         y: Tensor = conv(x)
         return y
-    return F.conv2d(x, blocks.of(conv.weight), None, conv.stride)
+    rows, columns = conv.stride
+    return F.conv2d(x[..., ::rows, ::columns], blocks.of(conv.weight))
