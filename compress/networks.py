@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from torch import nn
 
+from device.errors import first_problem
 from device.manifest import Frozen
 from models.alexnet import AlexNet
 from models.densenet import DenseNet
@@ -121,6 +122,8 @@ def _read(value: Any) -> Any:
         return Architecture.model_validate_json(Path(value).read_bytes())
     except OSError as error:
         raise ValueError(f"{value}: no such architecture: {error.strerror}") from error
+    except ValidationError as error:  # pydantic's own line would not name the file
+        raise ValueError(f"{value}: {first_problem(error)}") from error
 
 
 class EnasTable(Frozen):

@@ -16,18 +16,13 @@ def replacing(target: Path) -> Iterator[Path]:
     On an exception the temporary file is removed and the old target stays as it was.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with _beside(target) as temporary:
         yield temporary
         temporary.chmod(0o644)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(target)
         sync_folder(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_bytes(target: Path, content: bytes) -> None:
@@ -38,18 +33,35 @@ def write_bytes(target: Path, content: bytes) -> None:
 
 def write_once(target: Path, content: bytes) -> None:
     """Write a file for its owner's eyes, whole, unless there is one: whoever is first wins."""
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)  # mode 600
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with _beside(target) as temporary:
         temporary.write_bytes(content)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         with contextlib.suppress(FileExistsError):
             target.hardlink_to(temporary)
         sync_folder(target.parent)
-    finally:
-        temporary.unlink()
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A temporary file of mode 600 in the target's folder, gone in the end.
+
+    An error that names it names the target instead: the user knows that one.
+    """
+    prefix = f".{target.name}."
+    try:
+        handle, name = tempfile.mkstemp(prefix=prefix, dir=target.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        # where even mkstemp fails, nobody but the error knows the name
+        if error.filename is None or not Path(error.filename).name.startswith(prefix):
+            raise
+        raise OSError(error.errno, error.strerror, str(target)) from error
 
 
 def sync_folder(folder: Path) -> None:

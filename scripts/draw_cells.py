@@ -35,7 +35,8 @@ def main(
     except OSError as error:
         raise errors.BadInputError(f"{architecture}: {error.strerror}") from error
     except ValidationError as error:
-        raise errors.BadInputError(f"{architecture}: not an architecture") from error
+        problem = errors.first_problem(error)
+        raise errors.BadInputError(f"{architecture}: not an architecture: {problem}") from error
     files.write_bytes(target, drawing(found).encode())
 
 

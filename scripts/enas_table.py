@@ -1,6 +1,6 @@
 """What the arms of enas_bench.py found: a file a run, one table and two pictures of all."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -44,10 +44,11 @@ class Result(Frozen):
     macs: int
     parameters: int
     validation: float
-    test: float
+    test: float | None  # None: the recipe has no test data
     gap: float | None  # PruneAcc − TrainAcc of the search's choice, points
     evaluations: int
     curves: tuple[Figure, ...]
+    base: str | None = None  # fingerprint of recipe and data, arm and seed apart; None: of before
 
 
 def read(path: Path) -> Result:
@@ -70,14 +71,15 @@ def write(out: Path, order: Sequence[str]) -> str:
     Raises:
         BadInputError: none is finished.
     """
-    results = []
+    found = {}
     for path in sorted(out.glob(f"*-seed*/{FILE}")):
         try:
-            results.append(read(path))
+            found[path] = read(path)
         except errors.BadInputError as error:
             print(f"left out: {error}")  # and do not stop those that are at work
-    if not results:
+    if not found:
         raise errors.BadInputError(f"{out}: no finished run yet")
+    results = _alike(found)
     arms = [arm for arm in order if any(one.arm == arm for one in results)]
     groups = {arm: [one for one in results if one.arm == arm] for arm in arms}
     lines = [COLUMNS, ("---",) * len(COLUMNS)] + [_line(arm, groups[arm]) for arm in arms]
@@ -112,7 +114,24 @@ def write(out: Path, order: Sequence[str]) -> str:
     return text
 
 
+def _alike(found: Mapping[Path, Result]) -> list[Result]:
+    """Those of the newest one's recipe and data; where it is not said, nothing speaks against."""
+    said = [path for path, one in found.items() if one.base is not None]
+    newest = max(said, key=lambda path: path.stat().st_mtime_ns, default=None)
+    results = []
+    for path, one in found.items():
+        if newest is None or one.base in (None, found[newest].base):
+            results.append(one)
+        else:
+            print(
+                f"left out: {path}: of another recipe or other data than {newest}: "
+                "run this arm again"
+            )
+    return results
+
+
 def _line(arm: str, runs: Sequence[Result]) -> tuple[str, ...]:
+    evaluations = sorted({one.evaluations for one in runs})
     return (
         arm,
         _mean([one.child_macs / 1e6 for one in runs]),
@@ -120,9 +139,9 @@ def _line(arm: str, runs: Sequence[Result]) -> tuple[str, ...]:
         _mean([one.macs / 1e6 for one in runs]),
         f"{fmean(one.macs / one.child_macs for one in runs):.0%}",
         _mean([one.validation for one in runs]),
-        _mean([one.test for one in runs]),
+        _mean([one.test for one in runs if one.test is not None]),
         _mean([one.gap for one in runs if one.gap is not None]),
-        str(runs[0].evaluations),
+        "–".join(str(end) for end in dict.fromkeys((evaluations[0], evaluations[-1]))),
         str(len(runs)),
     )
 
@@ -143,7 +162,8 @@ def _points(arm: str, runs: Sequence[Result]) -> Series:
 
 
 def _curve(arm: str, runs: Sequence[Result], title: str) -> Series:
-    """Mean over the seeds of a figure's first curve."""
+    """Mean over the seeds of a figure's first curve, as far as the shortest goes."""
     curves = [next(f for f in one.curves if f.title == title).series[0] for one in runs]
-    y = tuple(fmean(values) for values in zip(*(curve.y for curve in curves), strict=True))
-    return Series(name=arm, x=curves[0].x, y=y)
+    x = tuple(fmean(values) for values in zip(*(curve.x for curve in curves), strict=False))
+    y = tuple(fmean(values) for values in zip(*(curve.y for curve in curves), strict=False))
+    return Series(name=arm, x=x, y=y)

@@ -1,4 +1,4 @@
-"""The table and figures of the architecture search's arms, from results as runs store them."""
+"""The arms of the architecture search's comparison, on coloured shapes."""
 
 import pickle
 from collections.abc import Iterator
@@ -8,70 +8,48 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from torch import nn
 
 from compress import workers
-from compress.figures import Figure, Series
 from compress.recipe import load
+from compress.task import Quality
+from compress.tasks.birds import Birds
 from compress.workers import InProcess, Workers
 from device.errors import BadInputError
 from scripts import enas_bench
-from scripts.enas_bench import ARMS, run
-from scripts.enas_table import CURVES, Result, read, write
+from scripts.enas_bench import run
+from scripts.enas_table import Result, read
 from tests.compress import shapes
 from tests.compress.enas import children
+from tests.scripts.test_enas_table import store
+
+TO_8 = """[[steps]]
+kind = "resize"
+size = 8
+train_size = 8
+"""
 
 
-def _store(out: Path, arm: str, seed: int, *, macs: int, validation: float) -> None:
-    curves = tuple(
-        Figure(
-            title=title,
-            x="evaluations",
-            y="",
-            series=(Series(name="y", x=(10.0, 20.0), y=(float(seed), 1.0)),),
-        )
-        for title in CURVES
-    )
-    made = Result(
-        key="",
-        arm=arm,
-        seed=seed,
-        child_macs=10_000_000,
-        child=80.0 + seed,
-        macs=macs,
-        parameters=1000,
-        validation=validation,
-        test=validation - 1,
-        gap=-2.0,
-        evaluations=2000,
-        curves=curves,
-    )
-    folder = out / f"{arm}-seed{seed}"
-    folder.mkdir(parents=True)
-    (folder / "result.json").write_text(made.model_dump_json())
+def test_without_test_data_there_is_no_score_of_them(tmp_path: Path) -> None:
+    shapes.make_folder(tmp_path / "shapes")
+    path = children.write_recipe(tmp_path / "tiny.toml")
+    path.write_text(path.read_text().replace('test = "shapes/test"\n', ""))
+    run(tmp_path, tmp_path / "out", "both", "0", str(path))
+    assert read(tmp_path / "out" / "both-seed0" / "result.json").test is None
+    assert " | – | " in (tmp_path / "out" / "table.md").read_text()
 
 
-def test_every_arm_is_a_line_of_means_over_seeds(tmp_path: Path) -> None:
-    _store(tmp_path, "random", 0, macs=5_000_000, validation=70.0)
-    _store(tmp_path, "both", 0, macs=4_000_000, validation=78.0)
-    _store(tmp_path, "both", 1, macs=6_000_000, validation=80.0)
-    lines = write(tmp_path, ARMS).splitlines()
-    assert len(lines) == 4
-    assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == [
-        "both",
-        "10.00 ± 0.00",
-        "80.50 ± 0.71",
-        "5.00 ± 1.41",
-        "50%",
-        "79.00 ± 1.41",
-        "78.00 ± 1.41",
-        "-2.00 ± 0.00",
-        "2000",
-        "2",
-    ]
-    assert lines[3].startswith("| random | 10.00 | 80.00 | 5.00 | 50% | 70.00 | 69.00 |")
-    for name in ("pareto.svg", "curves.svg"):
-        assert "<svg" in (tmp_path / name).read_text()
-    assert "random" in (tmp_path / "pareto.svg").read_text()
+def test_other_test_data_are_scored_again(tmp_path: Path) -> None:
+    """No stage depends on them, a result does."""
+    shapes.make_folder(tmp_path / "shapes")
+    path, out = children.write_recipe(tmp_path / "tiny.toml"), tmp_path / "out"
+    run(tmp_path, out, "both", "0", str(path))
+    before = read(out / "both-seed0" / "result.json")
+    next((tmp_path / "shapes" / "test").rglob("*.*")).unlink()
+    run(tmp_path, out, "both", "0", str(path))
+    after = read(out / "both-seed0" / "result.json")
+    assert before.key == after.key
+    assert before.base != after.base
 
 
 def test_arms_from_search_to_table(tmp_path: Path) -> None:
@@ -107,6 +85,53 @@ def test_arms_from_search_to_table(tmp_path: Path) -> None:
     assert read(out / "both-seed0" / "result.json").key != both.key
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_pictures_of_another_size(
+    first: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a resize, before the extraction or behind it, all arms end in the same size."""
+    shapes.make_folder(tmp_path / "shapes")
+    extract = '[[steps]]\nkind = "extract"\n'
+    behind = '[[steps]]\nkind = "finetune"\n'
+    text = children.RECIPE.format(model="", search="alpha = 1.0\nbeta = 0.0")
+    before = extract if first else behind
+    path, out = tmp_path / "tiny.toml", tmp_path / "out"
+    path.write_text(text.replace(before, TO_8 + before))
+    scored = []
+    evaluate = Birds.evaluate
+
+    def seen(self: Birds, net: nn.Module, split: str) -> Quality:
+        scored.append((split, self.settings.model.size))
+        return evaluate(self, net, split)
+
+    monkeypatch.setattr(Birds, "evaluate", seen)
+    run(tmp_path, out, "both,cells-l1,scratch", "0", str(path))
+    assert {size for split, size in scored if split == "test"} == {8}
+    made = {
+        arm: read(out / f"{arm}-seed0" / "result.json") for arm in ("both", "cells-l1", "scratch")
+    }
+    assert made["scratch"].macs == made["both"].macs
+    # the child of 16 pixels, at 8 a quarter of it: a share of both sizes would leave far less
+    whole = made["cells-l1"].child_macs / 4
+    wanted = min(made["both"].macs, whole)
+    assert 0.7 * wanted < made["cells-l1"].macs <= 1.01 * wanted
+
+
+@pytest.mark.parametrize(
+    ("table", "match"),
+    [("[search]", r"has no \[search\]"), ('[[steps]]\nkind = "extract"', "has no extract step")],
+)
+def test_a_recipe_without_what_is_compared_is_refused(
+    table: str, match: str, tmp_path: Path
+) -> None:
+    path = children.write_recipe(tmp_path / "tiny.toml")
+    before, after = path.read_text().split(table)
+    path.write_text(before + after[after.index("\n[") :])
+    with pytest.raises(BadInputError, match=match):
+        run(tmp_path, tmp_path / "out", "both,cells-l1", "0", str(path))
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("arm", ["cells-l1", "ratios", "scratch"])
 def test_what_is_compared_with_the_method_needs_it(arm: str, tmp_path: Path) -> None:
     shapes.make_folder(tmp_path / "shapes")
@@ -118,7 +143,7 @@ def test_what_is_compared_with_the_method_needs_it(arm: str, tmp_path: Path) -> 
 
 def test_searches_of_all_arms_have_the_same_number_of_evaluations(tmp_path: Path) -> None:
     base = load(enas_bench.RECIPE)
-    _store(tmp_path, "both", 0, macs=4_000_000, validation=78.0)
+    store(tmp_path, "both", 0, macs=4_000_000, validation=78.0)
     counts = set()
     for arm in enas_bench.SEARCHES:
         if arm != "ratios":  # needs a finished search
@@ -145,14 +170,14 @@ def test_seeds_are_tasks_of_a_cluster(tmp_path: Path, monkeypatch: pytest.Monkey
 
     def arm(*given: Any) -> Result:
         name, seed = given[-2:]
-        _store(tmp_path, name, seed, macs=4_000_000, validation=78.0)
+        store(tmp_path, name, seed, macs=4_000_000, validation=78.0)
         return read(tmp_path / f"{name}-seed{seed}" / "result.json")
 
     monkeypatch.setattr(workers, "start", start)
     monkeypatch.setattr(enas_bench, "_run", arm)
     task = SimpleNamespace(make=lambda *_: None)
     monkeypatch.setattr(enas_bench, "tasks", SimpleNamespace(plugin=lambda *_: task))
-    run(tmp_path, tmp_path, "both,random", "3,5", ray="auto")
+    run(tmp_path, tmp_path, "both, random", "3, 5", ray="auto")
     assert made == [(["both", "random"], [3, 5])]
     lines = (tmp_path / "table.md").read_text().splitlines()[2:]
     assert [[line.split(" | ")[i].strip("| ") for i in (0, -1)] for line in lines] == [
@@ -161,22 +186,9 @@ def test_seeds_are_tasks_of_a_cluster(tmp_path: Path, monkeypatch: pytest.Monkey
     ]
 
 
-def test_a_result_of_another_version_is_left_out(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _store(tmp_path, "both", 0, macs=4_000_000, validation=78.0)
-    _store(tmp_path, "random", 0, macs=4_000_000, validation=70.0)
-    path = tmp_path / "random-seed0" / "result.json"
-    path.write_text(path.read_text().replace('"key"', '"old"'))
-    assert write(tmp_path, ARMS).count("\n") == 3
-    assert "random-seed0/result.json: of another version" in capsys.readouterr().out
-
-
 def test_an_unknown_arm_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="no arm 'beta'; there are both"):
         run(tmp_path, tmp_path, arms="beta", seeds="0", recipe=enas_bench.RECIPE)
-    with pytest.raises(BadInputError, match="no finished run yet"):
-        write(tmp_path, ARMS)
 
 
 @pytest.mark.parametrize("seeds", ["a", "", "-1", "0,,1"])

@@ -1,0 +1,47 @@
+"""Whole files or none, and whose name is said where one cannot be written."""
+
+from pathlib import Path
+
+import pytest
+
+from device import files
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "a.json"
+    files.write_bytes(target, b"first")
+    with pytest.raises(RuntimeError), files.replacing(target) as temporary:
+        temporary.write_bytes(b"half of the sec")
+        raise RuntimeError
+    assert target.read_bytes() == b"first"
+    files.write_bytes(target, b"second")
+    assert target.read_bytes() == b"second"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_an_error_names_the_target(tmp_path: Path) -> None:
+    """Nobody knows the temporary file's name, and it is gone."""
+    folder = tmp_path / "there"
+    folder.mkdir()
+    with pytest.raises(IsADirectoryError) as raised:
+        files.write_bytes(folder, b"content")
+    assert str(raised.value) == f"[Errno 21] Is a directory: '{folder}'"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_an_error_before_anything_is_written_names_the_target(tmp_path: Path) -> None:
+    """A name that fits the folder, but not with what makes a temporary name of it."""
+    target = tmp_path / ("a" * 250)
+    for write in (files.write_bytes, files.write_once):
+        with pytest.raises(OSError, match="too long") as raised:
+            write(target, b"content")
+        assert raised.value.filename == str(target)
+
+
+def test_an_error_of_another_file_names_that(tmp_path: Path) -> None:
+    with (
+        pytest.raises(FileNotFoundError) as raised,
+        files.replacing(tmp_path / "a") as temporary,
+    ):
+        temporary.write_bytes((tmp_path / "none").read_bytes())
+    assert str(raised.value.filename) == str(tmp_path / "none")
