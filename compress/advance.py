@@ -84,8 +84,10 @@ def advance(
         validation=dict(quality.scores),
     )
     place.finish(record, net.state_dict())
+    # a search decides a network and leaves it fresh: its score is that of no training
+    score = f"{quality.primary} {quality.value:.2f} on validation"
     say(
-        f"{record.kind}: {quality.primary} {quality.value:.2f} on validation, "
+        f"{record.kind}: {'not trained yet' if isinstance(step, Search) else score}, "
         f"{record.macs / 1e6:.1f} M MACs, {record.parameters:,} parameters"
     )
     return record

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from rich.progress import (
@@ -29,6 +29,9 @@ from compress.strided import subsampled
 from compress.task import Task
 from device import files
 from device.errors import BadInputError, FieldwrenError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 EPOCH_SEEDS = 1_000_003  # epochs of different seeds never share random numbers
 
@@ -94,7 +97,7 @@ def fit(
     every batch; normalisation takes its statistics from that part. All end with the same weights.
 
     Raises:
-        FieldwrenError: the loss is not finite.
+        FieldwrenError: the loss, or a gradient that is clipped, is not finite.
         BadInputError: several processes cannot share a batch equally, or have a companion.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision
@@ -150,14 +153,14 @@ def fit(
                 if companion is not None:
                     companion.step()
                 if schedule.clip is not None:
-                    fabric.clip_gradients(model, wrapped, max_norm=schedule.clip)
+                    summed += clip(fabric, model, wrapped, schedule.clip)
                 wrapped.step()
                 summed += float(loss.detach())
                 progress.advance(bar)
             summed = distributed.mean(summed)
             if not math.isfinite(summed):
                 raise FieldwrenError(
-                    f"{label}: the loss is not finite in epoch {epoch + 1}: lower lr"
+                    f"{label}: loss or gradients are not finite in epoch {epoch + 1}: lower lr"
                 )
             distributed.agree(net)
             model.eval()
@@ -181,6 +184,17 @@ def fit(
     if companion is not None:
         companion.to(torch.device("cpu"))
     return log
+
+
+def clip(fabric: "Fabric", net: nn.Module, optimizer: Any, largest: float) -> float:
+    """Clip the gradients to a norm; 0 for the sum of losses, NaN if that norm was not finite.
+
+    Fabric would raise, and only where it happens. The sum is checked at the end of the epoch, when
+    all processes know it.
+    """
+    norm = fabric.clip_gradients(net, optimizer, max_norm=largest, error_if_nonfinite=False)
+    assert norm is not None  # of values clipped one by one there is none
+    return 0.0 * float(norm)  # 0 · ∞ is NaN
 
 
 def spent(checkpoint: Path) -> float:

@@ -22,17 +22,19 @@ from compress.enas.grades import Searchable, placed
 from compress.enas.reward import Evaluation
 from compress.enas.search import Candidate
 from compress.steps.search import Search
-from compress.train import EPOCH_SEEDS
+from compress.strided import subsampled
+from compress.train import EPOCH_SEEDS, clip
 from compress.workers import Shared, Workers
 from device.errors import FieldwrenError
 from models.enas import Architecture, Enas, Fake
-from models.enas.network import unchanged
 
 
 class Path(nn.Module):
     """The space on one of its paths: what a task's loss and grade can call."""
 
-    def __init__(self, net: nn.Module, architecture: Architecture, fake: Fake = unchanged) -> None:
+    def __init__(
+        self, net: nn.Module, architecture: Architecture, fake: Fake | None = None
+    ) -> None:
         super().__init__()
         self.net, self.architecture, self.fake = net, architecture, fake
 
@@ -95,7 +97,7 @@ class Micro:
         """One epoch of the training split; mean loss.
 
         Raises:
-            FieldwrenError: the loss is not finite.
+            FieldwrenError: loss or gradients are not finite.
         """
         self._shared = None
         torch.manual_seed(self.seed * EPOCH_SEEDS + epoch)
@@ -103,19 +105,22 @@ class Micro:
         steps = self.task.steps()
         paths = draw(steps)
         summed = 0.0
-        for index, batch in enumerate(self.task.batches(epoch, self.seed)):
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate(epoch + index / steps, self.step)
-            path = Path(self.model, paths[index].unpruned())
-            parts = tuple(self.fabric.to_device(part) for part in batch)
-            loss = self.task.loss(path, parts, None)
-            self.wrapped.zero_grad()
-            self.fabric.backward(loss)
-            self.fabric.clip_gradients(self.model, self.wrapped, max_norm=self.step.clip)
-            self.wrapped.step()
-            summed += float(loss.detach())
+        with subsampled(self.net):  # the weights of all edges have few channels
+            for index, batch in enumerate(self.task.batches(epoch, self.seed)):
+                for group in self.optimizer.param_groups:
+                    group["lr"] = rate(epoch + index / steps, self.step)
+                path = Path(self.model, paths[index].unpruned())
+                parts = tuple(self.fabric.to_device(part) for part in batch)
+                loss = self.task.loss(path, parts, None)
+                self.wrapped.zero_grad()
+                self.fabric.backward(loss)
+                summed += clip(self.fabric, self.model, self.wrapped, self.step.clip)
+                self.wrapped.step()
+                summed += float(loss.detach())
         if not math.isfinite(summed):
-            raise FieldwrenError(f"search: the loss is not finite in epoch {epoch + 1}: lower lr")
+            raise FieldwrenError(
+                f"search: loss or gradients are not finite in epoch {epoch + 1}: lower lr"
+            )
         return summed / steps
 
     def evaluate(self, candidates: Sequence[Candidate[Architecture]]) -> list[Evaluation]:

@@ -129,6 +129,7 @@ def search(
         # checkpoints of older versions hold neither
         trials, before = state.get("trials", []), state.get("seconds", 0.0)
         print(f"search: resuming after epoch {len(losses)} of {epochs}")
+    distributed.barrier()  # the first process may not write before all have read
 
     def draw(count: int) -> Sequence[Choice]:
         with torch.no_grad():
@@ -180,10 +181,11 @@ def search(
 
 
 def figures(rows: Sequence[Row], samples: int, kind: str) -> tuple[Figure, ...]:
-    """The search's curves, averaged over twentieths of its steps."""
+    """The search's curves, averaged over twentieths of its steps; the newest may be fewer."""
     size = max(1, len(rows) // 20)
-    parts = [rows[i : i + size] for i in range(0, len(rows) - size + 1, size)]
-    x = tuple(float((i + 1) * size * samples) for i in range(len(parts)))
+    starts = range(0, len(rows), size)
+    parts = [rows[start : start + size] for start in starts]
+    x = tuple(float(min(start + size, len(rows)) * samples) for start in starts)
 
     def series(name: str) -> Series:
         return Series(

@@ -46,11 +46,13 @@ def run(context: Context, net: nn.Module, step: FakePrune) -> Outcome:
     prune.proven(net, context.example, netadapt.one_of_each(ties.scored))
     times = context.checkpoint.with_name("times.json")
     subject = Subject(net, context.example, prune.untouched(ties.scored), task.deploy, times)
+    saving = Saving.of(step.ratio, subject)
     kind = RatioController if step.sampler == "controller" else UniformRatios
-    torch.manual_seed(context.seed)
+    torch.manual_seed(context.seed)  # after what may export: that draws, too, the first time more
+    sampler = kind(len(ties.scored))
     found = search(
-        Groups(task, net, ties, Saving.of(step.ratio, subject), step, context.workers),
-        kind(len(ties.scored)),
+        Groups(task, net, ties, saving, step, context.workers),
+        sampler,
         step,
         epochs=step.epochs,
         seed=context.seed,

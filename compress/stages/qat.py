@@ -24,6 +24,7 @@ def run(context: Context, net: nn.Module, step: Qat) -> Outcome:
         FieldwrenError: the graph cannot be traced or is not the deployed one, or the loss is not
             finite.
     """
+    net.eval()  # traced as deployed: drop-path has no part in it, whoever had the network before
     if step.scheme == "static-int8":
         deployed = context.task.deploy(net)
         numbers = Quantize(kind="quantize", scheme=step.scheme, samples=step.samples)

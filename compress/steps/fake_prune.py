@@ -12,7 +12,9 @@ class FakePrune(Rewards):
 
     kind: Literal["fake-prune"]
     ratio: Literal["sum", "macs", "parameters", "bytes", "milliseconds"] = Field(
-        "sum", description="of the ratios, or the share saved (compress/costs), times the groups"
+        "sum",
+        description="of the shares of channels that go, after rounding; or the share saved "
+        "(compress/costs), times the groups",
     )
     epochs: int = Field(10, gt=0, description="of controller_steps each; nothing is trained")
     round_to: int = Field(8, gt=0, description="channel counts are rounded up to multiples of this")

@@ -1,8 +1,8 @@
 """kind = "rnn-gates": learn which columns of recurrent matrices go."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from compress.steps.base import Tuning
 
@@ -22,3 +22,10 @@ class RnnGates(Tuning):
     beta_x: float = Field(0.15, gt=0, description="at the start, for columns of inputs")
     beta_h: float = Field(0.15, gt=0, description="at the start, for columns of units")
     beta_end: float = Field(4.0, gt=0)
+
+    @model_validator(mode="after")
+    def _steepening(self) -> Self:
+        for name in ("beta_x", "beta_h"):
+            if self.beta == "geometric" and getattr(self, name) > self.beta_end:
+                raise ValueError(f"{name} is above beta_end: gates steepen while they learn")
+        return self

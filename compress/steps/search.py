@@ -1,8 +1,8 @@
 """[search]: find cells and ratios before the baseline is trained."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from compress.precision import Precision
 from device.manifest import Frozen
@@ -47,3 +47,9 @@ class Search(Rewards):
     momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov")
     weight_decay: float = Field(1e-4, ge=0)
     clip: float = Field(5.0, gt=0, description="largest gradient norm")
+
+    @model_validator(mode="after")
+    def _falling(self) -> Self:
+        if self.lr_min > self.lr:
+            raise ValueError("lr_min is above lr: the rate falls from lr to lr_min")
+        return self

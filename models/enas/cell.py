@@ -6,8 +6,7 @@ and the outputs of edges; a separable convolution has a second one, between its 
 has the second input, which passes two convolutions.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import NamedTuple, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +34,13 @@ class Place(NamedTuple):
     part: str
 
 
-Fake = Callable[[Place, float, Tensor], Tensor]  # place, the edge's ratio, map → map
+class Fake(Protocol):
+    """Place, the edge's ratio, map → map; a class because torch.fx cannot write Callable[[…], …]
+    down when it traces a network that takes one."""
+
+    def __call__(self, place: Place, ratio: float, x: Tensor) -> Tensor:
+        """What goes on in the map's place."""
+        ...
 
 
 class State(NamedTuple):

@@ -36,6 +36,11 @@ def unchanged(place: Place, ratio: float, x: Tensor) -> Tensor:
     return x
 
 
+def _traced(given: object) -> bool:
+    """Is it a stand-in? torch.fx traces what a child does with x, and fills every argument."""
+    return isinstance(given, fx.Proxy)
+
+
 class Enas(nn.Module):
     """[batch, 3, H, W] → logits [batch, classes]; H and W multiples of 4.
 
@@ -111,9 +116,8 @@ class Enas(nn.Module):
         Raises:
             BadInputError: it was not.
         """
-        # torch.fx traces what a child does with x, and puts stand-ins into the other arguments
-        path = architecture if isinstance(architecture, Architecture) else self.architecture
-        faked = unchanged if fake is None or isinstance(fake, fx.Proxy) else fake
+        path = self.architecture if architecture is None or _traced(architecture) else architecture
+        faked = unchanged if fake is None or _traced(fake) else fake
         if path is None:
             raise BadInputError('a model of kind = "enas" needs an architecture, or a [search]')
         first = second = State(self.stem(x), None)

@@ -180,17 +180,34 @@ def test_the_rate_warms_up_then_falls_to_zero() -> None:
     assert train.rate(50, 5, schedule) == pytest.approx(0.0, abs=1e-12)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("clip", [None, 5.0])
+def test_a_loss_that_is_not_finite_stops_the_run(
+    root: Path, tmp_path: Path, clip: float | None
+) -> None:
     class Broken(Birds):
         def loss(self, net: nn.Module, batch: Batch, teacher: nn.Module | None) -> Tensor:
             return super().loss(net, batch, teacher) * float("nan")
 
+    _refused(root, tmp_path / "x.pt", Broken, Schedule(epochs=1, lr=0.1, clip=clip))
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run(root: Path, tmp_path: Path) -> None:
+    """Clipping would make weights of it that are none, and the loss of the batch is fine."""
+
+    class Steep(Birds):
+        def loss(self, net: nn.Module, batch: Batch, teacher: nn.Module | None) -> Tensor:
+            whole = super().loss(net, batch, teacher)
+            return (whole - whole).abs().sqrt()  # zero, and infinitely steep
+
+    _refused(root, tmp_path / "x.pt", Steep, Schedule(epochs=1, lr=0.1, clip=5.0))
+
+
+def _refused(root: Path, checkpoint: Path, kind: type[Birds], schedule: Schedule) -> None:
     task = shapes.make_task(root, root / "shapes.toml")
-    task.__class__ = Broken
-    schedule = Schedule(epochs=1, lr=0.1)
-    with pytest.raises(FieldwrenError, match="not finite in epoch 1"):
-        train.fit(task, task.build(), schedule, seed=0, checkpoint=tmp_path / "x.pt", label="train")
-    assert not (tmp_path / "x.pt").exists()
+    task.__class__ = kind
+    with pytest.raises(FieldwrenError, match="not finite in epoch 1: lower lr"):
+        train.fit(task, task.build(), schedule, seed=0, checkpoint=checkpoint, label="train")
+    assert not checkpoint.exists()
 
 
 def test_the_head_may_learn_faster_and_vectors_do_not_decay(root: Path) -> None:

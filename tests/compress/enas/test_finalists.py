@@ -1,5 +1,8 @@
 """Which draws a search goes back to, its curves and its time; a candidate's reward is its Ratio."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +47,7 @@ class Priced:
         pass
 
 
-def _search(
+def searched(
     space: Priced, checkpoint: Path, sampler: type[UniformRatios | RatioController] = UniformRatios
 ) -> Found[Ratios]:
     torch.manual_seed(0)
@@ -61,7 +64,7 @@ def test_draws_of_all_epochs_count_where_nothing_is_trained(
     for fixed in (True, False):
         space = Priced(fixed)
         (tmp_path / str(fixed)).mkdir()
-        found[fixed] = _search(space, tmp_path / str(fixed), sampler)
+        found[fixed] = searched(space, tmp_path / str(fixed), sampler)
         drawn, judged = space.judged[: 3 * EPOCH], space.judged[3 * EPOCH :]
         counted = drawn if fixed else drawn[2 * EPOCH :]
         best = sorted(counted, key=sum, reverse=True)[:2]
@@ -77,14 +80,31 @@ def test_a_resumed_search_knows_earlier_draws_and_its_time(
     clock = iter(range(0, 1000, 10))  # a call, ten seconds
     monkeypatch.setattr(searching, "perf_counter", lambda: float(next(clock)))
     (tmp_path / "whole").mkdir()
-    whole = _search(Priced(fixed=True), tmp_path / "whole")
+    whole = searched(Priced(fixed=True), tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        _search(Priced(fixed=True, stop=2), tmp_path)
+        searched(Priced(fixed=True, stop=2), tmp_path)
     resumed = Priced(fixed=True)
-    found = _search(resumed, tmp_path)
+    found = searched(resumed, tmp_path)
     assert found == whole
     assert len(resumed.judged) == EPOCH + 4  # the last epoch and the finalists
     assert (whole.before, found.before) == (0.0, 20.0)  # started, after two epochs
+
+
+def test_processes_go_on_from_the_same_epoch(tmp_path: Path) -> None:
+    """The first may not write its next checkpoint before the other has read this one."""
+    with pytest.raises(KeyboardInterrupt):
+        searched(Priced(fixed=True, stop=1), tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.compress.enas.shared_search", tmp_path],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    one, other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert one == other and one[0] == [1, 2]
 
 
 def test_finalists_are_different_and_the_earlier_of_equals_comes_first() -> None:
@@ -94,15 +114,16 @@ def test_finalists_are_different_and_the_earlier_of_equals_comes_first() -> None
 
 
 def test_curves_are_means_over_twentieths() -> None:
-    """43 steps of 10 samples: 21 parts of 2 steps, the last step left over."""
+    """43 steps of 10 samples: 21 parts of 2 steps, and the newest step."""
     rows = [
         Row(reward=n, ratio=2 * n, accuracy=0.5, pruned=0.5 - 0.01 * n, entropy=-n)
         for n in range(43)
     ]
     reward, ratio, gap, accuracy, entropy = figures(rows, 10, "search")
     (curve,) = reward.series
-    assert curve.x == tuple(20.0 * (part + 1) for part in range(21))  # evaluations so far
-    assert curve.y == tuple(2 * part + 0.5 for part in range(21))
+    # evaluations so far
+    assert curve.x == (*(20.0 * (part + 1) for part in range(21)), 430.0)
+    assert curve.y == (*(2 * part + 0.5 for part in range(21)), 42.0)
     assert ratio.series[0].y[:2] == (1.0, 5.0)
     assert gap.series[0].y[1] == pytest.approx(-0.025)
     assert [one.name for one in accuracy.series] == ["accuracy", "pruned"]

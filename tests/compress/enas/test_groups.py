@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from compress import count, pipeline, prune
 from compress.costs import Subject
@@ -17,6 +17,7 @@ from compress.recipe import load
 from compress.stages import Context
 from compress.stages import fake_prune as stage
 from compress.steps import FakePrune
+from compress.task import Deployed
 from compress.tasks.birds import Birds
 from compress.workers import InProcess
 from device.errors import FieldwrenError
@@ -129,6 +130,36 @@ def test_what_cannot_be_pruned_is_refused_before_it_is_searched(
     context = Context(task, 0, task.example(), None, tmp_path / "checkpoint.pt")
     with pytest.raises(FieldwrenError, match=r'keep = \["layers\.0"\]'):
         stage.run(context, net, STEP)
+
+
+def test_the_controllers_start_is_the_seeds(
+    task: Birds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever an export, by which ratios are paid, draws from torch's generator."""
+
+    class Drawing(Birds):
+        def deploy(self, net: nn.Module) -> Deployed:
+            torch.rand(7)
+            return super().deploy(net)
+
+    class Seen(RatioController):
+        def __init__(self, groups: int) -> None:
+            super().__init__(groups)
+            starts.append(self.to_ratio.weight.detach().clone())
+
+    starts: list[Tensor] = []
+    monkeypatch.setattr(stage, "RatioController", Seen)
+    drawing = copy.copy(task)
+    drawing.__class__ = Drawing
+    step = STEP.model_copy(
+        update={"ratio": "bytes", "epochs": 1, "controller_steps": 1, "finalists": 1, "batches": 1}
+    )
+    context = Context(drawing, 5, task.example(), None, tmp_path / "checkpoint.pt")
+    stage.run(context, graphs.make("chain"), step)
+    torch.manual_seed(5)
+    (start,) = starts
+    groups = 2  # of a chain
+    assert torch.equal(start, RatioController(groups).to_ratio.weight)
 
 
 def test_the_controller_learns(task: Birds, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from compress.rnn.adopt import adopt, recurrent
@@ -50,6 +51,14 @@ def test_inputs_and_units_have_a_steepness_of_their_own() -> None:
     assert (float(x.beta), float(h.beta)) == pytest.approx((0.4, 0.8))
     learn(net, strategies)
     assert (float(x.beta), float(h.beta)) == pytest.approx((1.6, 1.6))
+
+
+@pytest.mark.parametrize("name", ["beta_x", "beta_h"])
+def test_gates_do_not_flatten_while_they_learn(name: str) -> None:
+    with pytest.raises(ValidationError, match=f"{name} is above beta_end"):
+        step(**{name: 10.0, "beta_end": 4.0})
+    step(**{name: 4.0, "beta_end": 4.0})
+    step(**{name: 10.0, "beta_end": 4.0, "beta": "automatic"})  # which asks for no beta_end
 
 
 def test_the_network_and_the_strategies_share_no_parameters() -> None:
