@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from compress.strided import subsampled
+
 BATCH = 32
 HELD_OUT = 0.25
 TINY = 1e-30
@@ -48,13 +50,14 @@ def teach(block: nn.Module, conv: nn.Module, x: Tensor, steps: int, lr: float, s
     optimizer = torch.optim.Adam(block.parameters(), lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     block.train()
-    for _ in range(steps):
-        chosen = torch.randperm(len(x) - held, generator=generator)[:BATCH]
-        loss = F.mse_loss(block(x[chosen]), y[chosen])
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
+    with subsampled(block):  # a fire block's first layer has few outputs, its second the stride
+        for _ in range(steps):
+            chosen = torch.randperm(len(x) - held, generator=generator)[:BATCH]
+            loss = F.mse_loss(block(x[chosen]), y[chosen])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
     after = _error(block, x[-held:], y[-held:])
     if not after < before:
         block.load_state_dict(fresh)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from compress import compact, count
 from compress.compact import base, transfer
+from tests.compress.strides import Strides
 
 CONVS = {
     "plain": nn.Conv2d(16, 16, 3, padding=1),
@@ -86,6 +87,19 @@ def test_a_lesson_is_learnt_and_holds(block: str) -> None:
         y = conv(x[-8:])
         wrong = (made.eval()(x[-8:]) - y).square().mean() / y.var((0, 2, 3), correction=0).mean()
     assert float(wrong) == pytest.approx(lesson.after, rel=1e-4)
+
+
+@pytest.mark.parametrize("block", list(compact.BLOCKS))
+def test_no_harmful_convolution_is_taught(block: str) -> None:
+    """A fire block squeezes to few channels and has the stride behind."""
+    conv = nn.Conv2d(16, 16, 3, 2, padding=1)
+    made = compact.BLOCKS[block].build(conv, compact.SIZES[block])
+    with Strides() as noted:
+        transfer.teach(made, conv, _input(16, examples=8), 2, 0.01, 0)
+    with torch.no_grad(), Strides() as plain:
+        made(_input(16))
+    assert bool(plain.harmful) == (block == "fire")
+    assert len(noted.harmful) == 2 * len(plain.harmful)  # before and after, where nothing is learnt
 
 
 def test_a_lesson_that_does_not_help_is_forgotten() -> None:
