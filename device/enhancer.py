@@ -10,6 +10,9 @@
 
 A model that looks ahead gives at frame t the mask of frame t − lookahead: spectra wait that long.
 
+A model that remembers without an end (LSTMs, running means) is lost for seconds where a quiet room
+becomes a loud one, or the other way round: it starts anew there (device/level_step.py).
+
 The dry signal takes the same path with a mask of one. It is therefore always in time with the
 enhanced one, and a change between them is cross-faded by the window.
 """
@@ -22,6 +25,7 @@ from numpy.typing import NDArray
 
 from device.bundle import Model
 from device.errors import BadInputError, NonFiniteError
+from device.level_step import LevelStep
 from device.manifest import SpectrumInput
 from device.memory import Memory
 from device.samples import Array, without_broken
@@ -41,12 +45,18 @@ class StreamEnhancer:
     Args:
         model: an "enhance" bundle's model.
         wet, max_attenuation: see the properties.
+        anew: whether the model starts anew after a level step; else it runs as it was trained.
     Raises:
         BadInputError: not an enhancer, tensors that do not fit its front end, or such a setting.
     """
 
     def __init__(
-        self, model: Model, wet: float = 1.0, max_attenuation: float | None = None
+        self,
+        model: Model,
+        wet: float = 1.0,
+        max_attenuation: float | None = None,
+        *,
+        anew: bool = True,
     ) -> None:
         front = _front_end(model)
         self.rate, self.hop = front.rate, front.hop
@@ -62,6 +72,8 @@ class StreamEnhancer:
         """Frames passed dry because the model's output was not finite."""
         self.bypassed_frames = 0
         """Frames passed dry at the caller's wish."""
+        self.level_steps = 0
+        """How often the model started anew because the level had stepped."""
         self._front = front
         self.wet, self.max_attenuation = wet, max_attenuation
         n = np.arange(front.n_fft)
@@ -80,6 +92,8 @@ class StreamEnhancer:
         self._stale = False  # frames have passed that the model did not hear
         self._unheard = 0  # coming frames whose masks the model cannot know: it did not hear them
         self._sounding = 0  # frames, this one included, in which a sound is heard or still due
+        self._anew, self._level = anew, LevelStep()
+        self._mask: Array | Spectrum | None = None  # the newest, for frames between two lives
         self._forget_spectra()
         np.fft.irfft(np.fft.rfft(self._newest))  # numpy loads its FFT at the first call: 1 ms
 
@@ -155,6 +169,8 @@ class StreamEnhancer:
         self._waiting = 0
         self._stale = False
         self._unheard = self._sounding = 0
+        self._level.reset()
+        self._mask = None
 
     def enhance(self, samples: Array | Wide, rate: int | None = None) -> Array:
         """A whole recording [n]: same length out, aligned. See `process`."""
@@ -187,9 +203,15 @@ class StreamEnhancer:
 
     def _masked(self, due: Spectrum, newest: Spectrum) -> Spectrum:
         """The enhanced spectrum that is due, after the model has heard the newest one."""
+        stepped = self._level.heard(self._pending)
         if self._stale:
             self._start_anew()
             self._stale = False
+        elif stepped and self._anew:
+            held = self._mask
+            self._start_anew()
+            self._mask = held
+            self.level_steps += 1
         try:
             outputs = self._model({**self._memory.inputs(), "frame": _feature(newest, self._front)})
         except NonFiniteError:
@@ -199,7 +221,7 @@ class StreamEnhancer:
         self._memory.keep(outputs)
         if self._unheard:
             self._unheard -= 1
-            return due
+            return due if self._mask is None else due * self._mask
         raw: Array = outputs["mask"][0]
         mask: Array | Spectrum
         if self._front.mask == "magnitude":
@@ -209,12 +231,14 @@ class StreamEnhancer:
             mask = _at_least(raw[:half] + np.complex64(1j) * raw[half:], self._floor)
         if self._wet < 1:
             mask = self._wet * mask + (1 - self._wet)
+        self._mask = mask
         return due * mask
 
     def _start_anew(self) -> None:
         """Forget what the model heard, in the middle of a stream."""
         self._memory.reset()
         self._unheard = self._front.lookahead
+        self._mask = None
 
     def _forget_spectra(self) -> None:
         silence: Spectrum = np.zeros(self._front.n_fft // 2 + 1, np.complex64)

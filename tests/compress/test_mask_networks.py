@@ -135,7 +135,7 @@ def test_half_a_minute_on_the_device_is_what_was_trained(model: Network, tmp_pat
         states=tuple(state.spec for state in states),
     )
     assert nodes(folder / bundle.MODEL) < 150
-    enhancer, samples = StreamEnhancer(bundle.load(folder)), half_a_minute()
+    enhancer, samples = StreamEnhancer(bundle.load(folder), anew=False), half_a_minute()
     assert enhancer.latency == 512 + 256 * net.lookahead
     expected = offline(net, front, samples)
     np.testing.assert_allclose(enhancer.enhance(samples), expected, atol=1e-4)

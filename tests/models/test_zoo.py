@@ -26,8 +26,8 @@ STORED = {"static-int8": "INT8", "dynamic-int8": "INT8", "fp16": "FLOAT16"}  # w
 NODES = {
     "enhancer-bands": 133,  # 35 of them unpack float16 weights, once
     "enhancer-bands-baseline": 98,
-    "enhancer-fullsubnet": 129,
-    "enhancer-fullsubnet-baseline": 129,
+    "enhancer-fullsubnet": 125,
+    "enhancer-fullsubnet-baseline": 125,
     "enhancer-tcn": 87,
     "enhancer-tcn-baseline": 87,
 }
@@ -77,7 +77,7 @@ def test_an_enhancer_is_not_of_more_nodes_than_it_was(name: str) -> None:
     ("name", "weights"),
     [
         ("enhancer-bands-baseline", "enhancer-bands-37"),
-        ("enhancer-fullsubnet-baseline", "enhancer-fullsubnet-32"),
+        ("enhancer-fullsubnet-baseline", "enhancer-fullsubnet-48"),
     ],
 )
 def test_half_a_minute_of_a_baseline_is_that_of_its_weights(name: str, weights: str) -> None:
@@ -91,7 +91,8 @@ def test_half_a_minute_of_a_baseline_is_that_of_its_weights(name: str, weights: 
     assert loaded.bundle.manifest.preprocessing == front
     samples = half_a_minute()
     expected = offline(net.eval(), front, samples)
-    np.testing.assert_allclose(StreamEnhancer(loaded).enhance(samples), expected, atol=1e-5)
+    enhancer = StreamEnhancer(loaded, anew=False)
+    np.testing.assert_allclose(enhancer.enhance(samples), expected, atol=1e-5)
     assert np.abs(expected - samples).max() > 0.01
 
 
@@ -108,6 +109,6 @@ def test_an_enhancer_finds_its_way_back_after_a_quiet_room(name: str) -> None:
     enhancer = StreamEnhancer(bundle.load(ZOO / name))
     plain = enhancer.enhance(noisy)
     behind = enhancer.enhance(np.concatenate((quiet, noisy)))[len(quiet) :]
-    for part in (slice(0, 8 * RATE), slice(8 * RATE, None)):
-        before, after = (si_sdr(found[part], clean[part]) for found in (plain, behind))
-        assert after > before - 2 and after > si_sdr(noisy[part], clean[part]) + 1.5
+    first, rest = slice(0, 8 * RATE), slice(8 * RATE, None)
+    assert si_sdr(behind[first], clean[first]) > si_sdr(noisy[first], clean[first]) + 1.5
+    assert si_sdr(behind[rest], clean[rest]) > si_sdr(plain[rest], clean[rest]) - 0.5

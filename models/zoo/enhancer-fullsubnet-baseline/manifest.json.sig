@@ -1,1 +1,1 @@
-lWL7C2sXgN7RSUQMKpXWZ/Dn+zlsqDMFsXAoKeDcdbofBTQhYjufbevPfjmYvHTfi9In5JNHR/l1ilYwgCY2CQ==
+vuFjqb5CuKlekfWfP9OxKUXyLU/yrTzxmsrpgVLUj082g+vLf8wmpdiru24g5OWKkx1zIw9AhDqiC97bFU9nCw==
