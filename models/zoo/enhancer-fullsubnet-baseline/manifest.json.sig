@@ -1,1 +1,1 @@
-vuFjqb5CuKlekfWfP9OxKUXyLU/yrTzxmsrpgVLUj082g+vLf8wmpdiru24g5OWKkx1zIw9AhDqiC97bFU9nCw==
+qPHDTj8NtII8iPRRDNLev0WcPAyHtws6A6awZTfeye5p3MxTEEmvpwKTVj6mvQd/SEg/MrYY2On1EY8ZRZnXAw==
