@@ -33,7 +33,8 @@ def check(recipe: Recipe, task: Task, net: nn.Module) -> None:
             suits(task, net, searched=recipe.search is not None)
         if called:
             _layers(step, kind, net)
-        called &= isinstance(step, Tuning | Qat | Sparse | Codebook) or kind in SAME_NAMES
+        same = isinstance(step, Tuning | Qat | Sparse | Codebook) or kind in SAME_NAMES
+        called &= same and not kind.startswith("rnn-")  # what is adopted has other names
 
 
 def _layers(step: advance.Stage, kind: str, net: nn.Module) -> None:

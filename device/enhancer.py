@@ -208,9 +208,7 @@ class StreamEnhancer:
             self._start_anew()
             self._stale = False
         elif stepped and self._anew:
-            held = self._mask
-            self._start_anew()
-            self._mask = held
+            self._start_anew(self._mask)
             self.level_steps += 1
         try:
             outputs = self._model({**self._memory.inputs(), "frame": _feature(newest, self._front)})
@@ -234,11 +232,10 @@ class StreamEnhancer:
         self._mask = mask
         return due * mask
 
-    def _start_anew(self) -> None:
-        """Forget what the model heard, in the middle of a stream."""
+    def _start_anew(self, mask: Array | Spectrum | None = None) -> None:
+        """Forget what the model heard, in the middle of a stream; `mask` until it answers again."""
         self._memory.reset()
-        self._unheard = self._front.lookahead
-        self._mask = None
+        self._unheard, self._mask = self._front.lookahead, mask
 
     def _forget_spectra(self) -> None:
         silence: Spectrum = np.zeros(self._front.n_fft // 2 + 1, np.complex64)

@@ -6,8 +6,8 @@
     quieter   average over FALL hops  < average over MEMORY − STEP
 
 After a step all averages go on from the new level. Averages of decibels, not of power: a click is
-soon forgotten, and a pause in speech is shorter than FALL. At 16 ms a hop a rise of 20 dB takes
-half a second to be one, of 34 dB a fifth.
+soon forgotten, and a pause in speech is shorter than FALL. After a long steady level a rise of
+20 dB is one within 19 hops, of 34 dB within 8, a fall of 30 dB within 27; one of 20 dB is none.
 """
 
 import numpy as np

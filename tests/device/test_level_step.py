@@ -10,6 +10,7 @@ from device.enhancer import StreamEnhancer
 from device.level_step import FALL, MEMORY, RISE, LevelStep
 from device.samples import Array
 from tests import bundles
+from tests.device.test_enhancer import make_ahead
 
 HOP = 256
 
@@ -77,6 +78,16 @@ def test_the_model_starts_anew_where_the_room_is_another_one(tmp_path: Path) -> 
     np.testing.assert_allclose(late[lag + hop :], expected[hop:], atol=1e-7)
     assert not np.allclose(same.enhance(sound), whole, atol=1e-5)
     assert same.level_steps == 0
+
+
+def test_no_noise_comes_through_between_two_lives(tmp_path: Path) -> None:
+    """The frames a look-ahead does not hear keep the newest mask: here one that lets nothing by."""
+    stream = StreamEnhancer(bundle.load(make_ahead(tmp_path / "mute", bundles.Mask(0.0, 0.0))))
+    sound = np.concatenate(hops((MEMORY, -60), (60, -20)))
+    sound = sound[: len(sound) // stream.hop * stream.hop]
+    result = stream.process(sound)
+    assert stream.level_steps
+    assert not result[stream.delay + 4 * stream.hop :].any()
 
 
 def test_a_new_stream_has_no_level_yet() -> None:
