@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from compress import foresight, pipeline, recipe
+from compress.tasks import enhancer
 from device.errors import FieldwrenError
 from tests.compress import shapes
 
@@ -51,3 +52,22 @@ def test_layers_may_have_other_names_after_a_step(root: Path, tmp_path: Path) ->
     path.write_text(named)
     with pytest.raises(FieldwrenError, match="keep: no layer is called"):
         foresight.check(recipe.load(str(path)), task, task.build())
+
+
+def test_recurrent_layers_have_other_names_once_they_are_adopted(tmp_path: Path) -> None:
+    text = recipe.find("enhancer-fullsubnet").read_text()
+    gates = '[[steps]]\nkind = "rnn-gates"\nratio = 0.5\nepochs = 1\nlr = 0.01\n'
+    adopted = (
+        '[[steps]]\nkind = "sparse"\nsparsity = 0.5\nkeep = ["encoder.lstms.0.layers.0.x.*"]\n'
+    )
+    path = tmp_path / "recipe.toml"
+
+    def check(steps: str) -> None:
+        path.write_text(text[: text.index("[[steps]]")] + steps + text[text.index("[gate]") :])
+        loaded = recipe.load(str(path))
+        task = enhancer.make(loaded.settings, (tmp_path,), 0)
+        foresight.check(loaded, task, task.build())
+
+    check(gates + adopted)
+    with pytest.raises(FieldwrenError, match="keep: no layer is called"):
+        check(adopted)
