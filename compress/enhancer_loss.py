@@ -6,23 +6,14 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from compress import intelligibility_loss, perceptual_loss, spectra
+from compress import spectra
 from compress.distillation import enhancement
-from compress.intelligibility_loss import Intelligibility
+from compress.listening import Listeners, Listening, level
 from compress.mask_loss import Images
-from compress.perceptual_loss import N_FFT, RATE, Perceptual
 from compress.speech import SILENT
-from device.errors import BadInputError
-from device.manifest import Frozen
-
-QUIETEST = 1e-5  # RMS below which an example is not brought to a common level
-LISTENERS = {  # parts that imitate a score of listening, and the frames that each needs
-    "perceptual": (Perceptual, perceptual_loss.SPAN),
-    "intelligibility": (Intelligibility, intelligibility_loss.SPAN),
-}
 
 
-class Loss(Frozen):
+class Loss(Listening):
     """[loss]: "sound" is SI-SDR and what one unit of compressed-spectrum distance is worth in dB;
     "frames" is the same with SI-SDR over STFT frames, in half the time, for magnitude masks;
     "cirm" is the squared distance of complex masks, FullSubNet's own, to that of the clean speech
@@ -32,12 +23,6 @@ class Loss(Frozen):
     spectrum: float = Field(20.0, ge=0, description="towards the clean speech")
     teacher: float | None = Field(
         None, ge=0, description="towards the teacher, when distilling; by default 20, for cirm 1"
-    )
-    perceptual: float = Field(
-        0.0, ge=0, description="PESQ's model of hearing (compress/perceptual_loss.py)"
-    )
-    intelligibility: float = Field(
-        0.0, ge=0, description="short-time intelligibility (compress/intelligibility_loss.py)"
     )
 
     @model_validator(mode="after")
@@ -53,25 +38,13 @@ class Loss(Frozen):
         usual = 1.0 if self.target == "cirm" else 20.0
         return usual if self.teacher is None else self.teacher
 
-    @property
-    def listeners(self) -> tuple[str, ...]:
-        """Parts of the loss that imitate a score of listening, by name."""
-        return tuple(name for name in LISTENERS if getattr(self, name))
-
 
 class EnhancerLoss:
     """The loss that [loss] names, over the front end that masks and sounds go through."""
 
     def __init__(self, settings: Loss, end: spectra.FrontEnd) -> None:
-        """Raises BadInputError: a part that imitates listening, and other frames than its own."""
         self._settings, self._end = settings, end
-        frame = (end.config.rate, end.config.n_fft, 2 * end.config.hop)
-        if settings.listeners and frame != (RATE, N_FFT, N_FFT):
-            raise BadInputError(
-                f"loss.{settings.listeners[0]} needs {RATE} Hz and frames of {N_FFT} samples at "
-                f"half overlap, not {frame[0]} Hz, {frame[1]} samples and a hop of {end.config.hop}"
-            )
-        self._listeners = {name: LISTENERS[name][0]() for name in settings.listeners}
+        self._heard = Listeners(settings)
 
     def __call__(
         self, net: nn.Module, noisy: Tensor, target: Tensor, teacher: nn.Module | None
@@ -101,17 +74,17 @@ class EnhancerLoss:
         self, net: nn.Module, noisy: Tensor, spectrum: Tensor, target: Tensor, wanted: Tensor | None
     ) -> Tensor:
         """Negative SI-SDR plus distance of compressed spectra."""
-        level = _level(noisy)
+        scale = level(noisy)
         masked = self._end.masked(spectrum, net(self._end.feature(spectrum)))
         loss = shortfall(self._end.synthesise(masked, noisy.shape[1]), target)
-        masked = masked / level[..., None]
-        clean = self._end.analyse(target / level)
+        masked = masked / scale[..., None]
+        clean = self._end.analyse(target / scale)
         loss = loss + self._settings.spectrum * spectra.compressed_distance(masked, clean)
         spoken = target.square().mean(1) > SILENT
         if spoken.any():
             loss = loss + self._heard(*(s[spoken].abs().square() for s in (masked, clean)))
         if wanted is not None:
-            distance = spectra.compressed_distance(masked, wanted / level[..., None])
+            distance = spectra.compressed_distance(masked, wanted / scale[..., None])
             loss = loss + self._settings.towards_teacher * distance
         return loss
 
@@ -124,7 +97,7 @@ class EnhancerLoss:
         teacher: nn.Module | None,
     ) -> Tensor:
         """The same over STFT frames; a teacher here is a mask network."""
-        images = Images.of(spectrum, self._end.analyse(target), _level(noisy))
+        images = Images.of(spectrum, self._end.analyse(target), level(noisy))
         feature = self._end.feature(spectrum)
         mask = net(feature).float()
         loss = self._settings.spectrum * images.distance(mask)
@@ -138,14 +111,6 @@ class EnhancerLoss:
             loss = loss + self._settings.towards_teacher * images.masked(answer).distance(mask)
         return loss
 
-    def _heard(self, estimate: Tensor, target: Tensor) -> Tensor | float:
-        """What listeners would say, of power spectra [example, bin, frame] with speech."""
-        loss: Tensor | float = 0.0
-        for name, part in self._listeners.items():
-            heard = part.to(estimate.device)(estimate, target).mean()
-            loss = loss + getattr(self._settings, name) * heard
-        return loss
-
 
 def shortfall(sound: Tensor, target: Tensor) -> Tensor:
     """Mean negative SI-SDR in dB over the examples [example, time] that hold speech."""
@@ -153,8 +118,3 @@ def shortfall(sound: Tensor, target: Tensor) -> Tensor:
     if not spoken.any():
         return sound.sum() * 0
     return -spectra.si_sdr(sound[spoken], target[spoken]).clamp_max(spectra.BEST_DB).mean()
-
-
-def _level(noisy: Tensor) -> Tensor:
-    """RMS [example, 1]: spectra are compared at one level, so that quiet examples count as much."""
-    return noisy.square().mean(1, keepdim=True).sqrt().clamp_min(QUIETEST)

@@ -8,6 +8,10 @@
 
 |C_l| entries of a gate, T_l those to keep, B_l those shut (below SHUT) in a window's mean.
 
+λ fades as the budget comes near, so gates stop short of it, and what is cut then has learned to be
+needed. With `closing`, the choice is made that share of the steps before the end: E of what goes
+falls to zero over the first half of them, and the second half trains what is left. [C]
+
 The source's heads are FC, or Conv where the map of a kernel is large [S]. Here f is one number an
 entry, summed over all its kernels: no map is left to convolve, and an FC has n² weights however
 large the kernels are. [C]
@@ -59,6 +63,8 @@ class Gate(nn.Module, ABC):
     summed: Tensor  # [n] of E over the current window
     mean: Tensor  # [n] of E over the newest whole window
     weight: Tensor  # [] λ
+    going: Tensor  # [n] bool: what goes, once that is decided
+    left: Tensor  # [n] what closing leaves of E
 
     def __init__(self, size: int, kept: int, factor: float) -> None:
         super().__init__()
@@ -71,12 +77,14 @@ class Gate(nn.Module, ABC):
         self.register_buffer("summed", torch.zeros(size))
         self.register_buffer("mean", torch.ones(size))
         self.register_buffer("weight", torch.tensor(pressure(kept, size, 0, factor)))
+        self.register_buffer("going", torch.zeros(size, dtype=torch.bool))
+        self.register_buffer("left", torch.ones(size))
 
     def value(self, beta: float) -> Tensor:
         """E [n], in float32 also inside autocast."""
         with torch.autocast(self.influence.device.type, enabled=False):
             e = self.head.weight @ (self.influence - 1)
-            return torch.sigmoid(beta * e + self.head.bias)
+            return torch.sigmoid(beta * e + self.head.bias) * self.left
 
     def loss(self, beta: float) -> Tensor:
         """λ·(mean(E) − T/|C|)²."""
@@ -95,9 +103,23 @@ class Gate(nn.Module, ABC):
         self.mean.copy_(self.summed / steps)
         self.summed.zero_()
         shut = int((self.mean < SHUT).sum())
-        self.weight.fill_(pressure(self.kept, self.size, shut, self.factor))
+        decided = bool(self.going.any())
+        self.weight.fill_(0.0 if decided else pressure(self.kept, self.size, shut, self.factor))
+
+    def shut(self, share: float) -> None:
+        """Bring what goes so much of its way to zero; the first call decides what that is."""
+        if not self.going.any():
+            self.going[list(self.removed())] = True
+            self.weight.zero_()
+        self.left.copy_(torch.where(self.going, 1 - share, 1.0))
 
     def removed(self) -> tuple[int, ...]:
+        """All but T entries, ascending."""
+        if self.going.any():
+            return tuple(self.going.nonzero().flatten().tolist())
+        return self.least()
+
+    def least(self) -> tuple[int, ...]:
         """All but the T entries that were open most over a window, ascending."""
         order = self.mean.cpu().argsort(stable=True)
         return tuple(order[: self.size - self.kept].sort().values.tolist())
@@ -112,6 +134,8 @@ class Settings(Protocol):
     def window(self) -> int: ...
     @property
     def beta(self) -> Literal["geometric", "automatic"]: ...
+    @property
+    def closing(self) -> float: ...
 
 
 class Gates(nn.Module):
@@ -131,6 +155,8 @@ class Gates(nn.Module):
         super().__init__()
         self.settings, self.start, self.end, self.total = settings, start, end, total
         self.window = min(settings.window, total)
+        # what goes is decided by a whole window
+        self.decided = self.window * math.ceil(total * (1 - settings.closing) / self.window)
         self.growth = max(GROWTH, (STEEP / start) ** (1 / (total // self.window)))
         self.listed = nn.ModuleList(gates)  # their tensors are this module's state
         self.register_buffer("progress", torch.tensor(0))
@@ -160,6 +186,7 @@ class Gates(nn.Module):
                 for gate in gates:
                     gate.close_window(self.window)
             self._steepen()
+            self._close()
 
     def get_extra_state(self) -> Any:
         """The optimizer's moments are part of a checkpoint."""
@@ -171,6 +198,12 @@ class Gates(nn.Module):
 
     def _gates(self) -> list[Gate]:
         return [gate for gate in self.listed if isinstance(gate, Gate)]
+
+    def _close(self) -> None:
+        done, there_are = int(self.progress) - self.decided, self.total - self.decided
+        if done >= 0 < there_are:
+            for gate in self._gates():
+                gate.shut(min(1.0, 2 * done / there_are))
 
     def _steepen(self) -> None:
         gates, share = self._gates(), int(self.progress) / self.total

@@ -92,11 +92,15 @@ class ChannelGate(Gate):
         # a group of equal parts counts in positions (compress/patterns.py)
         return member.roots % self.cut.channels
 
-    def chosen(self) -> Cut:
-        """Exactly T channels stay: those whose gates were open most over a window, and of a portion
-        of a torch.split at least one."""
+    def least(self) -> tuple[int, ...]:
+        """All but the T channels that were open most over a window; of a portion of a torch.split
+        at least one stays."""
         scored = Scored(self.cut.layer, self.cut.members, self.mean.cpu(), self.portions)
-        return scored.cut(self.kept)
+        return scored.cut(self.kept).removed
+
+    def chosen(self) -> Cut:
+        """Exactly T channels stay."""
+        return self.cut.model_copy(update={"removed": self.removed()})
 
 
 class Gates(LearningGates):

@@ -19,7 +19,8 @@ POWER = 0.3  # the loss compares |S|^0.3: what the ear hears as loudness
 BEST_DB = 30.0  # SI-SDR beyond it is not rewarded: an easy example must not rule the batch
 
 
-def _window(size: int, periodic: bool = True) -> Tensor:
+def window(size: int, periodic: bool = True) -> Tensor:
+    """Square-root Hann [size]."""
     return torch.hann_window(size, periodic=periodic).sqrt()
 
 
@@ -29,7 +30,7 @@ class FrontEnd(nn.Module):
     def __init__(self, config: SpectrumInput) -> None:
         super().__init__()
         self.config = config
-        size = {"n_fft": config.n_fft, "hop_length": config.hop, "window_fn": _window}
+        size = {"n_fft": config.n_fft, "hop_length": config.hop, "window_fn": window}
         self._analyse = Spectrogram(power=None, pad_mode="constant", **size)
         self._synthesise = InverseSpectrogram(**size)
 

@@ -71,9 +71,10 @@ class Corpus:
         found = tokens(self._text(part), self.kind)
         return torch.tensor([place.get(token, unknown) for token in found])
 
-    def fingerprint(self, part: str = "train") -> str:
-        """SHA-256 of a part of the text."""
-        return hashlib.sha256(self._text(part).encode()).hexdigest()
+    def fingerprint(self, *parts: str) -> str:
+        """SHA-256 of parts of the text."""
+        digests = [hashlib.sha256(self._text(part).encode()).hexdigest() for part in parts]
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
 
     def _text(self, part: str) -> str:
         pattern = f"*.{PARTS[part]}.txt"

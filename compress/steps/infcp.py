@@ -14,6 +14,9 @@ class InfCp(Tuning, Budget):
     factor: float = Field(5.0, gt=0, description="of λ, the pressure towards the budget")
     gate_lr: float = Field(0.03, gt=0, description="Adam, constant")
     window: int = Field(50, gt=0, description="steps over which a gate's mean counts")
+    closing: float = Field(
+        0.0, ge=0, lt=1, description="last share of the steps, in which what goes is shut slowly"
+    )
     beta: Literal["geometric", "automatic"] = Field(
         "geometric", description="growth of the gates' steepness; automatic needs no beta_end"
     )

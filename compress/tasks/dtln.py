@@ -3,7 +3,7 @@
 Nothing is trained from scratch: `build` gives the published weights, and they are the baseline.
 Fine-tuning hears our own mixtures; its loss is the negative SNR towards the clean speech, as the
 network was trained with (scale is part of it), and with a teacher also towards what the teacher
-makes of the mixture.
+makes of the mixture. Neither hears; parts that do may join (compress/listening.py).
 """
 
 import math
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from compress import speech, speech_metrics, start
 from compress.distillation.enhancement import at_level
+from compress.listening import Listeners, Listening
 from compress.mixing import Mixer, Mixing
 from compress.spectra import BEST_DB
 from compress.speech_sets import Score, Sources, SpeechSets
@@ -49,7 +50,7 @@ class Batches(Frozen):
     steps: int = Field(100, gt=0, description="batches per epoch")
 
 
-class Loss(Frozen):
+class Loss(Listening):
     """[loss]."""
 
     teacher: float = Field(1.0, ge=0, description="weight of the SNR towards the teacher's sound")
@@ -64,6 +65,11 @@ class Settings(Frozen):
     batches: Batches = Batches()
     loss: Loss = Loss()
     score: Score = Score()
+
+    @model_validator(mode="after")
+    def _listeners_have_frames(self) -> "Settings":
+        self.loss.check(self.mixing.seconds, self.data.rate)
+        return self
 
     @model_validator(mode="after")
     def _score_has_examples(self) -> "Settings":
@@ -92,6 +98,7 @@ class Dtln:
         self._settings = settings
         self._weights = locate(settings.model.weights, folders, FORM)
         self._sets = SpeechSets(settings.data, settings.score, folders)
+        self._heard = Listeners(settings.loss)
 
     def data(self) -> Data:
         """Description, licence and fingerprint of what fine-tuning hears and starts from."""
@@ -128,10 +135,10 @@ class Dtln:
             yield torch.from_numpy(noisy), torch.from_numpy(target)
 
     def loss(self, net: nn.Module, batch: Batch, teacher: nn.Module | None) -> Tensor:
-        """Mean negative SNR in dB."""
+        """Mean negative SNR in dB, and what listeners say."""
         noisy, target = batch
         enhanced = net(noisy)
-        loss = _shortfall(enhanced, target)
+        loss = _shortfall(enhanced, target) + self._heard.sounds(enhanced, target, noisy)
         if teacher is not None:
             with torch.no_grad():
                 wanted = teacher(noisy)

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from compress import mask_networks, spectra, speech, speech_metrics, start
-from compress.enhancer_loss import LISTENERS, EnhancerLoss, Loss, shortfall
+from compress.enhancer_loss import EnhancerLoss, Loss, shortfall
 from compress.mask_networks import Network, Tcn
 from compress.mixing import Mixer, Mixing
 from compress.speech_sets import Score, Sources, SpeechSets, own
@@ -63,12 +63,8 @@ class Settings(Frozen):
 
     @model_validator(mode="after")
     def _listeners_have_frames(self) -> "Settings":
-        frames = int(self.mixing.seconds * self.data.rate / self.model.hop)
-        for name in self.loss.listeners:
-            _, span = LISTENERS[name]
-            if frames < span:
-                least = span * self.model.hop / self.data.rate
-                raise ValueError(f"mixing.seconds must be {least:g} or more for loss.{name}")
+        model = self.model
+        self.loss.check(self.mixing.seconds, self.data.rate, model.n_fft, model.hop)
         return self
 
     @model_validator(mode="after")

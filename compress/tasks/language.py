@@ -132,12 +132,13 @@ class Language:
                 )
 
     def data(self) -> Data:
-        """Description, licence and fingerprint of the training text."""
+        """Description, licence and fingerprint of the training and the validation text."""
         table = self._settings.data
         return Data(
             description=table.description,
             licence=table.licence,
-            fingerprint=self._corpus.fingerprint(),
+            # stages hold scores of the validation text
+            fingerprint=self._corpus.fingerprint("train", "validation"),
         )
 
     def build(self) -> nn.Module:

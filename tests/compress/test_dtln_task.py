@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.distillation import guided
+from compress.listening import Listeners
 from compress.steps import Distil
 from compress.tasks import dtln
 from device.errors import BadInputError
@@ -72,3 +73,24 @@ def test_a_teacher_from_a_file_is_heard_at_the_mixtures_level(task: dtln.Dtln) -
         guided(Distil(teacher="nothing"), net, task, None, task.example()),
     ):
         pass
+
+
+def test_listeners_join_the_loss(tmp_path: Path) -> None:
+    sounds.make_folder(tmp_path)
+    (tmp_path / "weights.h5").write_bytes(b"not read here")
+    table = _settings(0.833).model_dump()
+    weights = {"perceptual": 3.0, "intelligibility": 20.0}
+    settings = dtln.Settings.model_validate({**table, "loss": weights})
+    with_them, without = (
+        dtln.make(own, (tmp_path,), 0) for own in (settings, dtln.Settings.model_validate(table))
+    )
+    noisy, target = batch = torch.randn(2, 2, 16_000, generator=torch.Generator().manual_seed(0))
+    net = DTLN(units=4).eval()
+    with torch.no_grad():
+        heard = Listeners(settings.loss).sounds(net(noisy), target, noisy)
+        difference = with_them.loss(net, batch, None) - without.loss(net, batch, None)
+    assert float(difference) == pytest.approx(float(heard), rel=1e-4)
+    assert float(heard) > 0.1
+    with pytest.raises(ValueError, match=r"seconds must be 0\.32 or more for loss\.perceptual"):
+        short = {**table["mixing"], "seconds": 0.2}
+        dtln.Settings.model_validate({**table, "mixing": short, "loss": weights})

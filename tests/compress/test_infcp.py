@@ -279,3 +279,44 @@ def test_gates_serve_the_temporal_network_too() -> None:
         assert torch.allclose(net(x), gated, atol=1e-6)
     assert prune.difference(net, x, plan) < 1e-10
     assert all(cut.removed == tuple(range(cut.channels // 2)) for cut in plan.cuts)
+
+
+@pytest.mark.parametrize("name", graphs.GRAPHS)
+def test_closing_decides_early_and_ends_where_removal_does(name: str) -> None:
+    """Ten steps, windows of two, the last .6: decided after four, shut after seven."""
+    torch.manual_seed(0)
+    net = graphs.make(name).train()
+    gates = _gates(net, _step(window=2, closing=0.6, factor=100.0))
+    left, plans = [], []
+    for step in range(10):
+        net.zero_grad()
+        (net(_input(step)).square().sum() + gates.loss()).backward()
+        gates.step()
+        left.append(sorted({round(float(v), 4) for gate in gates.gates for v in gate.left}))
+        plans.append(gates.plan())
+    assert left[:4] == [[1.0]] * 4
+    assert left[4:7] == [[round(1 - share, 4), 1.0] for share in (1 / 3, 2 / 3, 1.0)]
+    assert left[7:] == [[0.0, 1.0]] * 3
+    assert all(plan == plans[3] for plan in plans[4:])
+    assert not any(float(gate.weight) for gate in gates.gates)  # nothing is left to push for
+    gated = net.eval()(_input(99))
+    gates.fold()
+    removed = prune.remove(net, _input(), plans[-1])
+    assert torch.allclose(gated, removed(_input(99)), atol=1e-5)
+
+
+def test_what_goes_is_decided_by_a_whole_window() -> None:
+    gates = _gates(graphs.make("chain"), _step(window=4, closing=0.9))
+    assert gates.decided == 4  # not after one of ten steps
+    assert _gates(graphs.make("chain"), _step(window=50, closing=0.5)).decided == 10
+
+
+def test_a_resumed_training_goes_on_closing() -> None:
+    first, second = (_gates(graphs.make("chain"), _step(window=2, closing=0.9)) for _ in range(2))
+    for gate in first.gates:
+        gate.mean.copy_(torch.arange(gate.size).flip(0))
+        gate.shut(0.25)
+    second.load_state_dict(first.state_dict())
+    assert second.plan() == first.plan()
+    for own, other in zip(first.values(), second.values(), strict=True):
+        assert torch.equal(own, other)

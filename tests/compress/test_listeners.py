@@ -4,20 +4,18 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from compress import spectra
-from compress.enhancer_loss import LISTENERS, EnhancerLoss, Loss
+from compress.enhancer_loss import EnhancerLoss, Loss
+from compress.listening import PARTS, Listeners, Listening
 from compress.tasks.enhancer import Settings
-from device.errors import BadInputError
-from device.manifest import SpectrumInput
 from tests.compress.sounds import SMALL
-from tests.compress.voices import END, FRAMES, RATE, power, voiced
+from tests.compress.voices import END, RATE, power, voiced
 
-each = pytest.mark.parametrize("name", LISTENERS)
+each = pytest.mark.parametrize("name", PARTS)
 
 
 @each
 def test_gradients_are_finite_in_silence(name: str) -> None:
-    listener = LISTENERS[name][0]()
+    listener = PARTS[name][0]()
     clean = voiced(2)
     clean[:, : RATE // 2] = 0
     for noisy in (torch.zeros_like(clean), clean):
@@ -36,7 +34,7 @@ def test_it_is_part_of_the_loss_of_sounds_and_of_frames(name: str) -> None:
     torch.manual_seed(1)
     clean = torch.cat((voiced(3), torch.zeros(1, 2 * RATE)))  # one example has no speech
     noisy = clean + 0.01 * torch.randn_like(clean)
-    wanted = LISTENERS[name][0]()(power(noisy[:1]), power(clean[:1])).item()
+    wanted = PARTS[name][0]()(power(noisy[:1]), power(clean[:1])).item()
     for target in ("sound", "frames"):
         with_it, without = (
             EnhancerLoss(Loss.model_validate({"target": target, name: w}), END)(
@@ -48,10 +46,26 @@ def test_it_is_part_of_the_loss_of_sounds_and_of_frames(name: str) -> None:
 
 
 @each
+def test_sounds_are_heard_at_one_level_and_silent_ones_left_out(name: str) -> None:
+    clean = torch.cat((voiced(3), torch.zeros(1, 2 * RATE)))
+    noisy = clean + 0.01 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
+    listeners = Listeners(Listening.model_validate({name: 30.0}))
+    rms = noisy[:1].square().mean().sqrt()
+    half = 0.5 * noisy
+    wanted = PARTS[name][0]()(power(half[:1] / rms), power(clean[:1] / rms)).item()
+    assert float(listeners.sounds(half, clean, noisy)) == pytest.approx(30 * wanted, rel=5e-3)
+    quiet = [0.01 * sound for sound in (half, clean, noisy)]
+    assert float(listeners.sounds(*quiet)) == pytest.approx(30 * wanted, rel=2e-2)
+    assert listeners.sounds(noisy, torch.zeros_like(clean), noisy) == 0
+    assert Listeners(Listening()).sounds(noisy, clean, noisy) == 0
+
+
+@each
 def test_it_needs_its_own_frames_and_a_sound(name: str) -> None:
-    other = spectra.FrontEnd(SpectrumInput(rate=16_000, n_fft=256, hop=128, **FRAMES))
-    with pytest.raises(BadInputError, match=rf"loss\.{name} .* 256 samples and a hop of 128"):
-        EnhancerLoss(Loss.model_validate({"target": "frames", name: 1.0}), other)
+    loss = {"target": "frames", name: 1.0}
+    model = {"n_fft": 256, "hop": 128}
+    with pytest.raises(ValidationError, match=rf"loss\.{name} .* 256 samples and a hop of 128"):
+        Settings.model_validate({**SMALL, "model": {**SMALL["model"], **model}, "loss": loss})
     with pytest.raises(ValueError, match=rf"loss\.{name} needs loss\.target"):
         Loss.model_validate({"target": "cirm", name: 1.0})
 

@@ -52,7 +52,7 @@ def test_a_folder_without_its_parts_is_refused(tmp_path: Path) -> None:
         found.numbers("test")
     (tmp_path / "y.train.txt").write_text("b")
     with pytest.raises(BadInputError, match=r"2 files \*\.train\.txt"):
-        Corpus(tmp_path, "words", 9).fingerprint()
+        Corpus(tmp_path, "words", 9).fingerprint("train")
     (tmp_path / "x.valid.txt").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(BadInputError, match="not UTF-8"):
         found.numbers("validation")
@@ -62,3 +62,11 @@ def test_streams_lie_side_by_side() -> None:
     assert torch.equal(
         streams(torch.arange(11), 2), torch.tensor([[0, 5], [1, 6], [2, 7], [3, 8], [4, 9]])
     )
+
+
+def test_every_part_counts_in_a_fingerprint(tmp_path: Path) -> None:
+    found = corpus(tmp_path)
+    before = found.fingerprint("train", "validation"), found.fingerprint("train")
+    (tmp_path / "x.valid.txt").write_text("another text\n")
+    assert found.fingerprint("train", "validation") != before[0]
+    assert found.fingerprint("train") == before[1]
