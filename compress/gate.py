@@ -9,8 +9,9 @@
 |C_l| entries of a gate, T_l those to keep, B_l those shut (below SHUT) in a window's mean.
 
 λ fades as the budget comes near, so gates stop short of it, and what is cut then has learned to be
-needed. With `closing`, the choice is made that share of the steps before the end: E of what goes
-falls to zero over the first half of them, and the second half trains what is left. [C]
+needed. With `closing`, the choice is made that share of the steps before the end: over the first
+half of them E comes to 0 for what goes and to 1 for what stays, the second half trains what is left,
+without the unrest of gates. [C]
 
 The source's heads are FC, or Conv where the map of a kernel is large [S]. Here f is one number an
 entry, summed over all its kernels: no map is left to convolve, and an FC has n² weights however
@@ -64,7 +65,7 @@ class Gate(nn.Module, ABC):
     mean: Tensor  # [n] of E over the newest whole window
     weight: Tensor  # [] λ
     going: Tensor  # [n] bool: what goes, once that is decided
-    left: Tensor  # [n] what closing leaves of E
+    closed: Tensor  # [] how much of the way to 0 and 1
 
     def __init__(self, size: int, kept: int, factor: float) -> None:
         super().__init__()
@@ -78,13 +79,14 @@ class Gate(nn.Module, ABC):
         self.register_buffer("mean", torch.ones(size))
         self.register_buffer("weight", torch.tensor(pressure(kept, size, 0, factor)))
         self.register_buffer("going", torch.zeros(size, dtype=torch.bool))
-        self.register_buffer("left", torch.ones(size))
+        self.register_buffer("closed", torch.zeros(()))
 
     def value(self, beta: float) -> Tensor:
         """E [n], in float32 also inside autocast."""
         with torch.autocast(self.influence.device.type, enabled=False):
             e = self.head.weight @ (self.influence - 1)
-            return torch.sigmoid(beta * e + self.head.bias) * self.left
+            learned = torch.sigmoid(beta * e + self.head.bias)
+            return learned.lerp((~self.going).float(), self.closed)
 
     def loss(self, beta: float) -> Tensor:
         """λ·(mean(E) − T/|C|)²."""
@@ -107,11 +109,11 @@ class Gate(nn.Module, ABC):
         self.weight.fill_(0.0 if decided else pressure(self.kept, self.size, shut, self.factor))
 
     def shut(self, share: float) -> None:
-        """Bring what goes so much of its way to zero; the first call decides what that is."""
+        """Bring every entry so much of its way to 0 or 1; the first call decides which goes."""
         if not self.going.any():
             self.going[list(self.removed())] = True
             self.weight.zero_()
-        self.left.copy_(torch.where(self.going, 1 - share, 1.0))
+        self.closed.fill_(share)
 
     def removed(self) -> tuple[int, ...]:
         """All but T entries, ascending."""

@@ -287,16 +287,15 @@ def test_closing_decides_early_and_ends_where_removal_does(name: str) -> None:
     torch.manual_seed(0)
     net = graphs.make(name).train()
     gates = _gates(net, _step(window=2, closing=0.6, factor=100.0))
-    left, plans = [], []
+    closed, plans = [], []
     for step in range(10):
         net.zero_grad()
         (net(_input(step)).square().sum() + gates.loss()).backward()
         gates.step()
-        left.append(sorted({round(float(v), 4) for gate in gates.gates for v in gate.left}))
+        closed.append({round(float(gate.closed), 4) for gate in gates.gates})
         plans.append(gates.plan())
-    assert left[:4] == [[1.0]] * 4
-    assert left[4:7] == [[round(1 - share, 4), 1.0] for share in (1 / 3, 2 / 3, 1.0)]
-    assert left[7:] == [[0.0, 1.0]] * 3
+    assert closed == [{x} for x in (0, 0, 0, 0, 0.3333, 0.6667, 1, 1, 1, 1)]
+    assert all(set(value.tolist()) == {0.0, 1.0} for value in gates.values())
     assert all(plan == plans[3] for plan in plans[4:])
     assert not any(float(gate.weight) for gate in gates.gates)  # nothing is left to push for
     gated = net.eval()(_input(99))
