@@ -11,7 +11,7 @@ from pathlib import Path
 
 from compress.quantization import flatbuffer
 from compress.quantization.flatbuffer import Operator, Tensor
-from compress.quantization.schemes import Scheme
+from compress.quantization.schemes import ONE_SCALE, Scheme
 from device.errors import FieldwrenError
 
 ENDS = ("QUANTIZE", "DEQUANTIZE")  # may have a float on one side
@@ -90,11 +90,14 @@ def _check_weight(operator: Operator, weight: Tensor, scheme: Scheme) -> None:
         raise FieldwrenError(f"quantization left {where}")
     if weight.type != "INT8":
         return
-    axis = flatbuffer.CHANNEL_AXIS.get(operator.name, 0)
-    if len(weight.scales) not in (1, weight.shape[axis]):
+    channels = weight.shape[weight.axis]
+    if len(weight.scales) not in (1, channels):
         raise FieldwrenError(
-            f"quantization gave {len(weight.scales)} scales to {weight.shape[axis]} channels in "
-            f"{where}"
+            f"quantization gave {len(weight.scales)} scales to {channels} channels in {where}"
+        )
+    if scheme.calibrated and operator.name in ONE_SCALE and len(weight.scales) > 1:
+        raise FieldwrenError(
+            f"quantization gave {len(weight.scales)} scales to {where}: its kernel reads one"
         )
     if not all(math.isfinite(scale) and scale > 0 for scale in weight.scales):
         raise FieldwrenError(f"quantization gave a scale that is no positive number to {where}")

@@ -19,7 +19,6 @@ WEIGHTED = {
     "BATCH_MATMUL": (0, 1),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": tuple(range(1, 9)),
 }
-CHANNEL_AXIS = {"DEPTHWISE_CONV_2D": 3}  # of the weight; 0 elsewhere
 VIEWS = ("DEQUANTIZE", "RESHAPE", "TRANSPOSE", "CAST")  # of a constant: still the same weight
 BYTES = {"FLOAT64": 8, "INT64": 8, "FLOAT32": 4, "INT32": 4, "FLOAT16": 2, "INT16": 2}  # else 1
 OPERATORS = {
@@ -43,6 +42,7 @@ class Tensor:
     constant: bool  # stored in the file, not computed
     scales: tuple[float, ...]
     zero_points: tuple[int, ...]
+    axis: int  # along which there are several scales
 
     @property
     def values(self) -> int:
@@ -144,4 +144,5 @@ def _tensor(tensor: Any, place: tuple[int, int], constant: bool) -> Tensor:
         constant=constant,
         scales=tuple(float(scale) for scale in scales),
         zero_points=tuple(int(zero) for zero in zeros),
+        axis=0 if quantization is None else int(quantization.quantizedDimension),
     )

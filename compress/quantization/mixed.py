@@ -14,7 +14,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from ai_edge_quantizer import recipe as published
 from numpy.typing import NDArray
 
 from compress.figures import Figure, Series
@@ -78,14 +77,18 @@ def choose(errors: Sequence[float], sizes: Sequence[int], budget: float) -> froz
 
 def rules(found: Sequence[Sensitivity], high: str) -> list[Rule]:
     """static-int8, with the spared layers in `high`: "fp32", "fp16" or "int16x8"."""
-    base = [*published.static_wi8_ai8(), *schemes.float_ends()]
-    algorithm, config = {
-        "fp32": ("no_quantize", schemes.FLOAT),
-        "fp16": ("float_casting", schemes.HALF),
-        "int16x8": (schemes.UNIFORM, published.static_wi8_ai16()[0]["op_config"]),
-    }[high]
-    return base + [
-        schemes.rule(algorithm, config, operation=one.operator, scope=schemes.exactly(one.output))
+
+    def wider(operator: str) -> tuple[str, Rule]:
+        return {
+            "fp32": ("no_quantize", schemes.FLOAT),
+            "fp16": ("float_casting", schemes.HALF),
+            "int16x8": (schemes.UNIFORM, schemes.integer(16, operator)),
+        }[high]
+
+    return schemes.static(8) + [
+        schemes.rule(
+            *wider(one.operator), operation=one.operator, scope=schemes.exactly(one.output)
+        )
         for one in found
         if one.spared
     ]
@@ -111,10 +114,8 @@ def figure(found: Sequence[Sensitivity]) -> Figure:
 
 
 def _alone(output: str, operator: str) -> list[Rule]:
-    config = published.static_wi8_ai8()[0]["op_config"]
-    return [
-        schemes.rule(schemes.UNIFORM, config, operation=operator, scope=schemes.exactly(output))
-    ]
+    config, scope = schemes.integer(8, operator), schemes.exactly(output)
+    return [schemes.rule(schemes.UNIFORM, config, operation=operator, scope=scope)]
 
 
 def _answers(model: Path, examples: Sequence[Example]) -> dict[str, NDArray[np.float32]]:

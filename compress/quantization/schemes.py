@@ -12,6 +12,8 @@ from ai_edge_quantizer import recipe as published
 
 Rule = dict[str, Any]
 UNIFORM = "min_max_uniform_quantize"  # the quantizer's name for the plain method
+OPERATIONS = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}  # which it calls otherwise than the file
+ONE_SCALE = ("BATCH_MATMUL",)  # int8 kernels that read no second one: the answers are noise then
 FLOAT = {"compute_precision": "FLOAT", "explicit_dequantize": False}
 HALF = {
     "compute_precision": "FLOAT",
@@ -41,13 +43,33 @@ class Scheme:
 
 
 def rule(algorithm: str, config: Rule, *, operation: str = "*", scope: str = ".*") -> Rule:
-    """One rule; `scope` is a regular expression that the output's name is searched for."""
+    """One rule; `operation` as in the file, `scope` a regular expression that the output's name is
+    searched for."""
     return {
         "regex": scope,
-        "operation": operation,
+        "operation": OPERATIONS.get(operation, operation),
         "algorithm_key": algorithm,
         "op_config": config,
     }
+
+
+def integer(bits: int, operation: str = "*") -> Rule:
+    """How an operation computes in integers: int8 weights, activations of 8 or 16 bits."""
+    made = {8: published.static_wi8_ai8, 16: published.static_wi8_ai16}[bits]()
+    config: Rule = made[0]["op_config"]
+    if operation in ONE_SCALE:
+        weights = config["weight_tensor_config"] | {"granularity": "TENSORWISE"}
+        return config | {"weight_tensor_config": weights}
+    return config
+
+
+def static(bits: int) -> list[Rule]:
+    """All in integers but the ends of the graph."""
+    kinds = ("*", *ONE_SCALE)
+    return [
+        *(rule(UNIFORM, integer(bits, kind), operation=kind) for kind in kinds),
+        *float_ends(),
+    ]
 
 
 def exactly(output: str) -> str:
@@ -75,19 +97,19 @@ SCHEMES = {
         "int8 weights per channel, activations quantized at run time",
     ),
     "static-int8": Scheme(
-        lambda: [*published.static_wi8_ai8(), *float_ends()],
+        lambda: static(8),
         "INT8",
         "INT8",
         "int8 weights per channel, int8 activations calibrated",
     ),
     "static-int16x8": Scheme(
-        lambda: [*published.static_wi8_ai16(), *float_ends()],
+        lambda: static(16),
         "INT8",
         "INT16",
         "int8 weights per channel, int16 activations calibrated: exact, with slow kernels",
     ),
     "mixed-int8": Scheme(
-        lambda: [*published.static_wi8_ai8(), *float_ends()],
+        lambda: static(8),
         "INT8",
         "INT8",
         "static-int8, but the layers that suffer most keep more bits",

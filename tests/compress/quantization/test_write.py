@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from compress import export
-from compress.quantization import SCHEMES, check, inspect, mixed, quantize, sqnr
+from compress.quantization import SCHEMES, Example, check, inspect, mixed, quantize, sqnr
 from compress.steps import Quantize
 from compress.task import OneStep
-from device.errors import BadInputError
+from device.errors import BadInputError, FieldwrenError
 from device.runtime import Runtime
 from tests.compress.quantization.conftest import Converted
 
@@ -110,6 +110,106 @@ def test_an_lstm_goes_to_dynamic_int8_with_all_its_matrices(tmp_path: Path) -> N
     for key in ("output_0", "output_1", "output_2"):
         x, q = (np.stack([Runtime(p)(e)[key] for e in fed]) for p in (plain, int8))
         assert 0 < np.sqrt(((q - x) ** 2).mean()) < 0.02 * x.std()
+
+
+class Wider(nn.Module):
+    """A convolution, and one that makes more frames of few."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.narrow = nn.Conv1d(8, 16, 3, padding=1)
+        self.widen = nn.ConvTranspose1d(16, 8, 4, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.widen(torch.relu(self.narrow(x)))
+        return y
+
+
+class Banded(nn.Module):
+    """A matrix for each of four bands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bands, self.answer = nn.Parameter(torch.randn(4, 40, 64)), nn.Linear(64, 24)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.answer(torch.relu(x @ self.bands))
+        return y
+
+
+def _one_step(net: nn.Module, shape: tuple[int, ...], plain: Path) -> list[Example]:
+    """The network as a float file; inputs by its keys."""
+    examples = [{"x": torch.randn(shape).numpy()} for _ in range(8)]
+    step = OneStep(net=net.eval(), inputs={"x": ""}, outputs={"y": ""}, examples=examples)
+    export.convert(step, plain)
+    return export.by_key(step, examples)
+
+
+def _relative(plain: Path, other: Path, fed: list[Example]) -> float:
+    x, q = (np.stack([Runtime(path)(e)["output_0"] for e in fed]) for path in (plain, other))
+    return float(np.sqrt(((q - x) ** 2).mean()) / x.std())
+
+
+MIXED = {"scheme": "mixed-int8", "spare": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("table", "kept"),
+    [
+        ({"scheme": "mixed-int8", "spare": 0.0}, "INT8"),
+        (MIXED | {"high": "fp32"}, "FLOAT32"),
+        (MIXED | {"high": "fp16"}, "FLOAT16"),
+        (MIXED | {"high": "int16x8"}, "INT8"),
+        ({"scheme": "static-int8", "keep": ["widen"]}, "FLOAT16"),
+        ({"scheme": "dynamic-int8", "keep": ["widen"]}, "FLOAT16"),
+    ],
+)
+def test_transposed_convolutions_may_have_numbers_of_their_own(
+    tmp_path: Path, table: dict[str, object], kept: str
+) -> None:
+    """The quantizer calls this operation otherwise than the file."""
+    torch.manual_seed(0)
+    net = Wider()
+    with torch.no_grad():
+        net.widen.weight[:, :, :2] *= 50  # the layer that suffers
+    fed = _one_step(net, (1, 8, 32), tmp_path / "float.tflite")
+    numbers = Quantize.model_validate({"kind": "quantize", **table})
+    made = quantize(tmp_path / "float.tflite", numbers, fed, tmp_path / "m.tflite")
+    layers = {layer.operator: layer for layer in made.audit.layers}
+    assert (layers["CONV_2D"].weight, layers["TRANSPOSE_CONV"].weight) == ("INT8", kept)
+    error = _relative(tmp_path / "float.tflite", tmp_path / "m.tflite", fed)
+    assert 0 < error < 0.03
+    if "high" in table:
+        assert [one.operator for one in made.sensitivities if one.spared] == ["TRANSPOSE_CONV"]
+
+
+@pytest.mark.parametrize(
+    ("table", "scales"),
+    [
+        ({"scheme": "dynamic-int8"}, 64),
+        ({"scheme": "static-int8"}, 1),
+        ({"scheme": "static-int16x8"}, 1),
+        ({"scheme": "mixed-int8", "spare": 0.0}, 1),
+        (MIXED | {"high": "int16x8"}, 1),
+    ],
+)
+def test_a_matrix_for_each_band_has_the_scales_that_its_kernel_reads(
+    tmp_path: Path, table: dict[str, object], scales: int
+) -> None:
+    """One a column, along the last axis; the integer kernels read one alone."""
+    torch.manual_seed(0)
+    plain, int8 = tmp_path / "float.tflite", tmp_path / "int8.tflite"
+    fed = _one_step(Banded(), (4, 7, 40), plain)
+    numbers = Quantize.model_validate({"kind": "quantize", **table})
+    made = quantize(plain, numbers, fed, int8)
+    assert {layer.operator: layer.scales for layer in made.audit.layers} == {
+        "BATCH_MATMUL": scales,
+        "FULLY_CONNECTED": 24,
+    }
+    assert 0 < _relative(plain, int8, fed) < 0.03
+    if scales > 1:
+        with pytest.raises(FieldwrenError, match=r"64 scales to the weight of a BATCH.* one$"):
+            check(int8, SCHEMES["static-int8"])
 
 
 @pytest.mark.parametrize("scheme", ["dynamic-int8", "static-int8"])
