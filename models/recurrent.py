@@ -30,18 +30,32 @@ class Recurrent(nn.Module):
 
     Args:
         weight_drop: share of W_h's weights that are dropped in a training pass (DropConnect).
+        bias: without, b and d are zeros that are no parameters.
     """
 
+    bias: Tensor
+    candidate: Tensor | None  # GRU: d
+
     def __init__(
-        self, kind: Literal["lstm", "gru"], inputs: int, units: int, weight_drop: float = 0.0
+        self,
+        kind: Literal["lstm", "gru"],
+        inputs: int,
+        units: int,
+        weight_drop: float = 0.0,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.kind, self.weight_drop = kind, weight_drop
         gates, spread = GATES[kind], units**-0.5
         self.x = Projection.fresh(gates, units, inputs, spread)
         self.h = Projection.fresh(gates, units, units, spread)
-        self.bias = nn.Parameter(torch.zeros(gates * units))
-        self.candidate = nn.Parameter(torch.zeros(units)) if kind == "gru" else None
+        lengths = {"bias": gates * units, "candidate": units if kind == "gru" else None}
+        for name, length in lengths.items():
+            zeros = None if length is None else torch.zeros(length)
+            if bias:
+                self.register_parameter(name, None if zeros is None else nn.Parameter(zeros))
+            else:
+                self.register_buffer(name, zeros)
 
     @property
     def inputs(self) -> int:
@@ -53,19 +67,46 @@ class Recurrent(nn.Module):
         """Width of the output."""
         return self.h.inputs
 
+    @property
+    def _parts(self) -> int:
+        return 2 if self.kind == "lstm" else 1
+
     def start(self, like: Tensor, batch: int) -> State:
         """Zeros, of the type and place of another tensor."""
-        count = 2 if self.kind == "lstm" else 1
-        return tuple(like.new_zeros(batch, self.units) for _ in range(count))
+        return tuple(like.new_zeros(batch, self.units) for _ in range(self._parts))
+
+    def hold(self, bias: Tensor, candidate: Tensor | None) -> None:
+        """Other b and d, shorter where units went; what does not learn goes on not to."""
+        for name, value in (("bias", bias), ("candidate", candidate)):
+            before = getattr(self, name)
+            if isinstance(before, nn.Parameter) and value is not None:
+                value = nn.Parameter(value.detach(), before.requires_grad)
+            setattr(self, name, value)
 
     def step(self, x: Tensor, state: State) -> State:
         """x [batch, inputs] → the new state; its first part is the output."""
         return self._cell(self.x(x, self.bias), state)
 
     def forward(self, sequence: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """[time, batch, inputs] → [time, batch, units] and the last state."""
-        state = self.start(sequence, sequence.shape[1]) if state is None else state
-        if self.training:
+        """[time, batch, inputs] → [time, batch, units] and the last state.
+
+        Raises:
+            FieldwrenError: a sequence or a state of another shape.
+        """
+        if sequence.ndim != 3 or sequence.shape[2] != self.inputs:
+            raise FieldwrenError(
+                f"{self.kind.upper()} layer: its sequences are [time, batch, {self.inputs}], this "
+                f"one is {list(sequence.shape)}"
+            )
+        batch = sequence.shape[1]
+        if state is None:
+            state = self.start(sequence, batch)
+        elif [tuple(part.shape) for part in state] != [(batch, self.units)] * self._parts:
+            raise FieldwrenError(
+                f"{self.kind.upper()} layer: its state is {self._parts} of [{batch}, {self.units}],"
+                f" this one is {', '.join(str(list(part.shape)) for part in state)}"
+            )
+        if self.training:  # the kernel checks nothing: with wrong shapes it writes where it may not
             return self._fused(sequence, state)
         outputs = []
         for projected in self.x(sequence, self.bias):
@@ -107,13 +148,33 @@ class Stack(nn.Module):
         dropout: between layers, in training.
     """
 
+    bidirectional, proj_size = False, 0
+
     def __init__(self, layers: list[Recurrent], dropout: float, batch_first: bool) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.dropout, self.batch_first = dropout, batch_first
 
+    @property
+    def input_size(self) -> int:
+        """Width of the input."""
+        return self._layers[0].inputs
+
+    @property
+    def hidden_size(self) -> int:
+        """Width that states must have: that of the widest layer."""
+        return max(layer.units for layer in self._layers)
+
+    @property
+    def num_layers(self) -> int:
+        """How many."""
+        return len(self.layers)
+
+    def flatten_parameters(self) -> None:
+        """Nothing: there is no memory of cuDNN's to put in order."""
+
     def forward(
-        self, sequence: Tensor | PackedSequence, state: Tensor | State | None = None
+        self, input: Tensor | PackedSequence, hx: Tensor | State | None = None
     ) -> tuple[Tensor, Tensor | State]:
         """[time, batch, inputs] (or batch first) → outputs, states [layer, batch, widest].
 
@@ -121,27 +182,28 @@ class Stack(nn.Module):
         Layers that lost units fill their part of the states with zeros.
 
         Raises:
-            FieldwrenError: a packed sequence.
+            FieldwrenError: a packed sequence, or states or a sequence of another shape.
         """
-        if isinstance(sequence, PackedSequence):
+        if isinstance(input, PackedSequence):
             raise FieldwrenError(
                 "a packed sequence cannot go through a compressed LSTM or GRU: pad the batch"
             )
-        given = (state,) if isinstance(state, Tensor) else state
-        if alone := sequence.ndim == 2:
-            x = sequence[:, None]
-            given = given and tuple(part[:, None] for part in given)
+        given = (hx,) if isinstance(hx, Tensor) else hx
+        if alone := input.ndim == 2:
+            x = input[:, None]
+            given = given and tuple(part.unsqueeze(1) for part in given)
         else:
-            x = sequence.transpose(0, 1) if self.batch_first else sequence
+            x = input.transpose(0, 1) if self.batch_first else input
+        layers, widest = self._layers, self.hidden_size
+        if given is not None:
+            self._check(given, x)
         ends: list[State] = []
-        layers = [layer for layer in self.layers if isinstance(layer, Recurrent)]
         for index, layer in enumerate(layers):
             own = None
             if given is not None:
                 own = tuple(part[index][:, : layer.units].contiguous() for part in given)
             x, end = layer(F.dropout(x, self.dropout, self.training) if index else x, own)
             ends.append(end)
-        widest = max(layer.units for layer in layers)
         filled = ([F.pad(part, (0, widest - part.shape[1])) for part in end] for end in ends)
         joined = tuple(torch.stack(parts) for parts in zip(*filled, strict=True))
         if alone:
@@ -149,6 +211,20 @@ class Stack(nn.Module):
         elif self.batch_first:
             x = x.transpose(0, 1)
         return x, joined if len(joined) > 1 else joined[0]
+
+    @property
+    def _layers(self) -> list[Recurrent]:
+        return [layer for layer in self.layers if isinstance(layer, Recurrent)]
+
+    def _check(self, states: State, x: Tensor) -> None:
+        wanted = (self.num_layers, x.shape[1], self.hidden_size)
+        wrong = [part for part in states if part.shape != wanted]
+        if wrong:
+            raise FieldwrenError(
+                f"a compressed {self._layers[0].kind.upper()} of {wanted[0]} layers: its states "
+                f"are [{wanted[0]}, {wanted[1]}, {wanted[2]}], this one is "
+                f"{list(wrong[0].shape)}: make it of num_layers and hidden_size"
+            )
 
 
 class Cell(nn.Module):
@@ -158,13 +234,27 @@ class Cell(nn.Module):
         super().__init__()
         self.layer = layer
 
-    def forward(self, x: Tensor, state: Tensor | State | None = None) -> Tensor | State:
-        """[batch, inputs] or [inputs] → h, c (LSTM) or h (GRU)."""
-        given = (state,) if isinstance(state, Tensor) else state
-        if x.ndim == 1:
-            _, end = self.layer(x[None, None], given and tuple(part[None] for part in given))
+    @property
+    def input_size(self) -> int:
+        """Width of the input."""
+        return self.layer.inputs
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the output and of the states."""
+        return self.layer.units
+
+    def forward(self, input: Tensor, hx: Tensor | State | None = None) -> Tensor | State:
+        """[batch, inputs] or [inputs] → h, c (LSTM) or h (GRU).
+
+        Raises:
+            FieldwrenError: input or states of another shape.
+        """
+        given = (hx,) if isinstance(hx, Tensor) else hx
+        if input.ndim == 1:
+            _, end = self.layer(input[None, None], given and tuple(part[None] for part in given))
             end = tuple(part[0] for part in end)
         else:
-            _, end = self.layer(x[None], given)
+            _, end = self.layer(input[None], given)
         own: Tensor | State = end if len(end) > 1 else end[0]
         return own

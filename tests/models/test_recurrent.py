@@ -5,8 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from compress.rnn.adopt import fill
+from device.errors import FieldwrenError
 from models.projections import Map, Matrix, Projection, Table
-from models.recurrent import GATES, Recurrent
+from models.recurrent import GATES, Cell, Recurrent, Stack
 
 
 def layer(kind: str, inputs: int = 5, units: int = 8, seed: int = 0) -> Recurrent:
@@ -63,6 +64,85 @@ def test_carrying_the_state_is_one_long_sequence() -> None:
     first, state = net(x[:4])
     second, _ = net(x[4:], state)
     assert torch.equal(torch.cat((first, second)), whole)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+@pytest.mark.parametrize(
+    ("sequence_shape", "state_shape", "reason"),
+    [
+        ((7, 3, 9), (3, 8), r"\[time, batch, 5\], this one is \[7, 3, 9\]"),
+        ((7, 3, 1, 5), (3, 8), r"this one is \[7, 3, 1, 5\]"),
+        ((7, 5), (3, 8), r"this one is \[7, 5\]"),
+        ((7, 5, 5), (1, 8), r"of \[5, 8\], this one is \[1, 8\]"),
+        ((7, 3, 5), (3, 9), r"of \[3, 8\], this one is \[3, 9\]"),
+        ((7, 3, 5), (1, 3, 8), r"this one is \[1, 3, 8\]"),
+    ],
+)
+def test_what_does_not_fit_a_layer_is_refused(
+    kind: str,
+    training: bool,
+    sequence_shape: tuple[int, ...],
+    state_shape: tuple[int, ...],
+    reason: str,
+) -> None:
+    """torch's kernel, called as it is here, would read and write behind the end of a tensor."""
+    net = layer(kind).float().train(training)
+    state = (torch.zeros(state_shape),) * (2 if kind == "lstm" else 1)
+    with pytest.raises(FieldwrenError, match=f"{kind.upper()} layer: .*{reason}"):
+        net(torch.zeros(sequence_shape), state)
+
+
+def test_a_state_without_its_cell_is_refused() -> None:
+    with pytest.raises(FieldwrenError, match=r"its state is 2 of \[3, 8\], this one is \[3, 8\]"):
+        layer("lstm")(sequence(), (torch.zeros(3, 8).double(),))
+
+
+def stack(*units: int) -> Stack:
+    return Stack([layer("gru", 5, units[0]), layer("gru", *units)], 0.0, batch_first=False)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", [(3, 3, 8), (1, 3, 8), (2, 1, 8), (2, 3, 9), (2, 3, 6), (2, 8)])
+def test_what_does_not_fit_all_layers_is_refused(shape: tuple[int, ...], training: bool) -> None:
+    net = stack(8, 6).train(training)
+    assert net(sequence(), torch.zeros(2, 3, 8).double())[1].shape == (2, 3, 8)
+    with pytest.raises(
+        FieldwrenError, match=r"its states are \[2, 3, 8\], this one is .*hidden_siz"
+    ):
+        net(sequence(), torch.zeros(shape).double())
+
+
+def test_a_cell_refuses_the_states_of_another_batch() -> None:
+    with pytest.raises(FieldwrenError, match=r"of \[3, 8\], this one is \[1, 8\]"):
+        Cell(layer("gru"))(sequence()[0], torch.zeros(1, 8).double())
+
+
+@torch.no_grad()
+def test_stack_and_cell_are_called_and_asked_as_torchs_layers_are() -> None:
+    net, cell, x = stack(8, 6).eval(), Cell(layer("lstm")).eval(), sequence()
+    assert (net.input_size, net.hidden_size, net.num_layers) == (5, 8, 2)
+    assert (net.batch_first, net.bidirectional, net.proj_size) == (False, False, 0)
+    net.flatten_parameters()
+    start = torch.zeros(net.num_layers, 3, net.hidden_size).double()
+    assert torch.equal(net(input=x, hx=start)[0], net(x)[0])
+    assert (cell.input_size, cell.hidden_size) == (5, 8)
+    zeros = torch.zeros(3, cell.hidden_size).double()
+    assert torch.equal(cell(input=x[0], hx=(zeros, zeros))[0], cell(x[0])[0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_a_layer_without_a_bias_has_none_to_learn(kind: str) -> None:
+    net = Recurrent(kind, 5, 8, bias=False)  # type: ignore[arg-type]
+    assert sum(p.numel() for p in net.parameters()) == GATES[kind] * 8 * (5 + 8)
+    with_zeros = Recurrent(kind, 5, 8)  # type: ignore[arg-type]
+    with_zeros.load_state_dict(net.state_dict())  # the same names
+    x = sequence().float()
+    for training in (True, False):
+        assert torch.equal(net.train(training)(x)[0], with_zeros.train(training)(x)[0])
 
 
 def test_weights_of_the_recurrence_are_dropped_in_training_only() -> None:
