@@ -112,8 +112,11 @@ class Projection(nn.Module):
         return sum(matrix.rows for matrix in self.parts) // self.groups
 
     def store(self, matrices: Sequence[Matrix]) -> None:
-        """Keep the same rows in other forms."""
+        """Keep the same rows in other forms; what did not learn goes on not to."""
+        learns = any(values.requires_grad for values in self.matrices.parameters())
         self.matrices = nn.ModuleList(matrices)
+        if not learns:
+            self.matrices.requires_grad_(False)
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """[…, inputs] → […, groups · rows], with a bias [groups · rows] if one is given.

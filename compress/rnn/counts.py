@@ -32,5 +32,7 @@ def counts(net: nn.Module) -> Counts:
 
 def _again(layer: Recurrent) -> int:
     """What the source counts twice; a GRU's candidate has its second bias here, too."""
+    if not isinstance(layer.bias, nn.Parameter):
+        return count.parameters(layer.h)
     second = layer.bias.numel() - (0 if layer.candidate is None else layer.candidate.numel())
     return count.parameters(layer.h) + second

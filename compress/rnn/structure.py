@@ -39,13 +39,13 @@ def rebuild(net: nn.Module, structure: JsonValue) -> nn.Module:
     for name, shapes in wanted.matrices.items():
         sides[name].store([empty(shape) for shape in shapes])
     for layer in recurrent(net).values():
-        layer.bias = nn.Parameter(torch.zeros(GATES[layer.kind] * layer.units))
-        if layer.candidate is not None:
-            layer.candidate = nn.Parameter(torch.zeros(layer.units))
+        candidate = None if layer.candidate is None else torch.zeros(layer.units)
+        layer.hold(torch.zeros(GATES[layer.kind] * layer.units), candidate)
     for name, inputs in wanted.linear.items():
         linear = net.get_submodule(name)
         assert isinstance(linear, nn.Linear)
         if linear.in_features != inputs:
             linear.in_features = inputs
-            linear.weight = nn.Parameter(torch.zeros(linear.out_features, inputs))
+            zeros = torch.zeros(linear.out_features, inputs)
+            linear.weight = nn.Parameter(zeros, linear.weight.requires_grad)
     return net

@@ -101,13 +101,13 @@ def remove(net: nn.Module, wires: Mapping[str, list[str]], removed: Removed) -> 
         layer.x.store(_rows(layer.x, kept))
         layer.h.store(_rows(layer.h, kept))
         layer.h.store([_columns(part, kept) for part in layer.h.parts])
-        layer.bias = nn.Parameter(layer.bias.detach().view(gates, -1)[:, kept].flatten())
-        if layer.candidate is not None:
-            layer.candidate = nn.Parameter(layer.candidate.detach()[kept])
+        candidate = None if layer.candidate is None else layer.candidate.detach()[kept]
+        layer.hold(layer.bias.detach().view(gates, -1)[:, kept].flatten(), candidate)
         for reader in wires[name]:
             module = modules[reader]
             if isinstance(module, nn.Linear):
-                module.weight = nn.Parameter(module.weight.detach()[:, kept].contiguous())
+                weight = module.weight.detach()[:, kept].contiguous()
+                module.weight = nn.Parameter(weight, module.weight.requires_grad)
                 module.in_features = len(kept)
             else:
                 assert isinstance(module, Projection)

@@ -5,8 +5,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
+from compress import count
+from compress.rnn import structure, units, wires
 from compress.rnn.adopt import adopt, projections, recurrent
+from compress.rnn.factorise import Factorisation
 from device.errors import FieldwrenError
+from models.recurrent import GATES
 
 
 class Cells(nn.Module):
@@ -118,6 +122,53 @@ def test_a_layer_with_two_names_stays_one_layer() -> None:
     assert (net.eval()(inputs().double()) - expected).abs().max() < 1e-12
 
 
+@torch.no_grad()
+def test_a_network_at_rest_stays_at_rest() -> None:
+    class Cell(Cells):
+        def __init__(self) -> None:
+            super().__init__(nn.GRUCell)
+
+    net = adopt(Sequence(nn.LSTM, dropout=0.5).eval())
+    assert not [name for name, module in net.named_modules() if module.training]
+    assert torch.equal(net(inputs())[0], net(inputs())[0])
+    assert not [name for name, module in adopt(Cell().eval()).named_modules() if module.training]
+    assert all(module.training for module in adopt(Sequence(nn.LSTM)).modules())
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_what_did_not_learn_does_not_learn(kind: type[nn.LSTM] | type[nn.GRU]) -> None:
+    """Through units that go, other forms, and what is rebuilt from its record."""
+    net = Sequence(kind)
+    net.requires_grad_(False)
+    adopt(net)
+    found = wires.readers(net, inputs())
+    units.remove(net, found, {name: torch.tensor([2]) for name in found})
+    work = Factorisation(net)
+    work.apply(work.within(int(0.8 * count.parameters(net))))
+    fresh = Sequence(kind).requires_grad_(False)
+    for made in (net, structure.rebuild(fresh, structure.describe(net))):
+        assert not [name for name, values in made.named_parameters() if values.requires_grad]
+    half = Sequence(kind)
+    half.rnn.weight_hh_l1.requires_grad_(False)
+    held = [name for name, values in adopt(half).named_parameters() if not values.requires_grad]
+    assert held == ["rnn.layers.1.h.matrices.0.factors.0"]
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_what_has_no_bias_gets_none(kind: type[nn.LSTM] | type[nn.GRU]) -> None:
+    net = Sequence(kind, bias=False)
+    held, gates = count.parameters(net), GATES[kind.__name__.lower()]
+    assert count.parameters(adopt(net)) == held
+    found = wires.readers(net, inputs())
+    units.remove(net, found, {name: torch.tensor([2]) for name in found})
+    rebuilt = structure.rebuild(Sequence(kind, bias=False), structure.describe(net))
+    for made in (net, rebuilt):
+        assert count.parameters(made) == gates * 7 * (5 + 3 * 7) + 7 * 3 + 3
+    rebuilt.load_state_dict(net.state_dict())
+    with torch.no_grad():
+        assert torch.equal(rebuilt.eval()(inputs())[0], net.eval()(inputs())[0])
+
+
 def test_a_packed_sequence_is_refused() -> None:
     adopted = adopt(Holder(nn.LSTM(5, 3))).rnn
     with pytest.raises(FieldwrenError, match="pad the batch"):
@@ -132,22 +183,3 @@ def test_layers_and_matrices_have_names() -> None:
     theirs = sum(p.numel() for p in lstm.parameters()) + 8 * 3 + 3
     ours = sum(p.numel() for p in net.parameters())
     assert theirs - ours == 2 * 4 * 8  # torch keeps two biases where one does
-
-
-@pytest.mark.parametrize(
-    ("net", "reason"),
-    [
-        (Sequence(nn.LSTM, bidirectional=True), "rnn: bidirectional"),
-        (Sequence(nn.LSTM, proj_size=4), "rnn: proj_size"),
-        (nn.Sequential(nn.RNN(5, 8)), "0: RNN is neither"),
-        (nn.LSTM(5, 8), "bare recurrent layer"),
-    ],
-)
-def test_what_cannot_be_taken_over_is_refused_by_name(net: nn.Module, reason: str) -> None:
-    with pytest.raises(FieldwrenError, match=reason):
-        adopt(net)
-
-
-def test_a_network_without_recurrence_is_refused() -> None:
-    with pytest.raises(FieldwrenError, match="no LSTM or GRU"):
-        recurrent(nn.Sequential(nn.Linear(2, 2)))

@@ -8,11 +8,12 @@ from compress.rnn.counts import counts
 from models.lstm_lm import LanguageModel
 
 
+@pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
 def test_the_paper_counts_torchs_biases_and_the_recurrent_matrix_twice(
-    kind: type[nn.LSTM] | type[nn.GRU],
+    kind: type[nn.LSTM] | type[nn.GRU], bias: bool
 ) -> None:
-    rnn, out = kind(5, 8), nn.Linear(8, 3)
+    rnn, out = kind(5, 8, bias=bias), nn.Linear(8, 3)
 
     class Net(nn.Module):
         def __init__(self) -> None:
