@@ -11,7 +11,7 @@
 A model that looks ahead gives at frame t the mask of frame t − lookahead: spectra wait that long.
 
 A model that remembers without an end (LSTMs, running means) is lost for seconds where a quiet room
-becomes a loud one, or the other way round: it starts anew there (device/level_step.py).
+becomes a loud one: it starts anew there (device/level_step.py).
 
 The dry signal takes the same path with a mask of one. It is therefore always in time with the
 enhanced one, and a change between them is cross-faded by the window.

@@ -5,7 +5,8 @@
 Each recording is played PLAYS times in a row behind a beginning: nothing, noise of a quiet or of a
 loud room, digital silence. The table has the mean SI-SDR of every playing, in dB. A network that
 hears levels against a running mean has the beginning in that mean, and, if it remembers without an
-end, in its state. Recordings and peers are those of scripts/speech_bench.py.
+end, in its state. The last row is what must not be taken for another room: clean speech in faint
+noise, a pause before every playing. Recordings and peers are those of scripts/speech_bench.py.
 """
 
 import csv
@@ -38,6 +39,8 @@ BEGINNINGS: dict[str, tuple[float, float]] = {  # seconds, dBFS
     "muted": (3, -np.inf),
     "loud, -6 dBFS": (2, -6),
 }
+PAUSE, FAINT = 1.0, -60.0  # seconds, dBFS
+PAUSED = "clean, with pauses"
 
 
 def beginning(seconds: float, dbfs: float, seed: int) -> Samples:
@@ -62,15 +65,29 @@ def after(system: System, pair: Pair, seconds: float, dbfs: float, seed: int) ->
     return [si_sdr(playing, pair.clean) for playing in playings]
 
 
+def paused(system: System, pair: Pair, seed: int) -> list[float]:
+    """SI-SDR of each playing of the clean speech in faint noise, with the pause before it."""
+    wanted = np.tile(np.pad(pair.clean, (int(PAUSE * RATE), 0)), PLAYS)
+    noise = beginning(len(wanted) / RATE, FAINT, seed)
+    enhanced = system.enhance(wanted + noise)
+    parts = zip(np.split(enhanced, PLAYS), np.split(wanted, PLAYS), strict=True)
+    return [si_sdr(playing, clean) for playing, clean in parts]
+
+
 def measure(systems: Sequence[System], pairs: Sequence[Pair]) -> list[dict[str, object]]:
     """One row per system and beginning."""
     rows: list[dict[str, object]] = []
     console = Console(stderr=True)
     for system in systems:
-        for name, (seconds, dbfs) in track(
-            BEGINNINGS.items(), system.name, console=console, disable=not console.is_terminal
+        for name in track(
+            (*BEGINNINGS, PAUSED), system.name, console=console, disable=not console.is_terminal
         ):
-            scores = [after(system, pair, seconds, dbfs, i) for i, pair in enumerate(pairs)]
+            scores = [
+                after(system, pair, *BEGINNINGS[name], i)
+                if name in BEGINNINGS
+                else paused(system, pair, i)
+                for i, pair in enumerate(pairs)
+            ]
             means = [fmean(column) for column in zip(*scores, strict=True)]
             playings = {f"playing {i}": round(mean, 2) for i, mean in enumerate(means, 1)}
             rows.append({"system": system.name, "beginning": name, **playings})

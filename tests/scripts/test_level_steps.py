@@ -32,9 +32,13 @@ def test_what_does_nothing_does_the_same_behind_every_beginning() -> None:
     clean = noise(1, 0)
     pair = Pair("a", clean + noise(1, 1), clean)
     rows = level_steps.measure([unprocessed()], [pair])
-    assert [row["beginning"] for row in rows] == list(level_steps.BEGINNINGS)
+    assert [row["beginning"] for row in rows] == [*level_steps.BEGINNINGS, level_steps.PAUSED]
     score = round(si_sdr(pair.noisy, clean), 2)
-    assert all(row[f"playing {i}"] == score for row in rows for i in (1, 2, 3))
+    *begun, last = rows
+    assert all(row[f"playing {i}"] == score for row in begun for i in (1, 2, 3))
+    spoken = 1 / (1 + level_steps.PAUSE)  # of a playing and its pause
+    faint = 10 * np.log10(np.mean(clean**2) * spoken) - level_steps.FAINT
+    assert [last[f"playing {i}"] for i in (1, 2, 3)] == pytest.approx([faint] * 3, abs=1)
 
 
 def test_the_table_is_also_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,7 +47,7 @@ def test_the_table_is_also_written(tmp_path: Path, capsys: pytest.CaptureFixture
     level_steps.main([ZOO / "enhancer-tcn"], data, out, recipe, peer=["none"])
     with out.open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["system"] for row in rows] == ["unprocessed"] * 5 + ["enhancer-tcn"] * 5
+    assert [row["system"] for row in rows] == ["unprocessed"] * 6 + ["enhancer-tcn"] * 6
     assert all(np.isfinite(float(row["playing 3"])) for row in rows)
     assert "3 recordings (validation)" in capsys.readouterr().out
     with pytest.raises(BadInputError, match="no recordings to score in pairs"):
