@@ -5,24 +5,27 @@ import copy
 from torch import nn
 
 from compress import advance, names
-from compress.distillation import sources, teachers
+from compress.distillation import guided, sources, teachers
+from compress.quantization import simulate
 from compress.recipe import CHANNELS, Recipe
 from compress.rnn.adopt import adopt, recurrent
 from compress.stages import STAGES, resize
-from compress.steps import Codebook, Qat, Sparse, Tuning
+from compress.steps import Codebook, Distil, Qat, Sparse, Tuning
 from compress.task import Task
+from device.errors import BadInputError, FieldwrenError
 
 SAME_NAMES = {"baseline", "resize"} | CHANNELS - {"extract"}  # layers are called as before
 
 
 def check(recipe: Recipe, task: Task, net: nn.Module) -> None:
-    """Ask every step; what `keep` names is asked for while layers are called as in `net`.
+    """Ask every step; what `keep` and `distil` name is asked for while layers are called as in
+    `net`, a teacher's layers always: it is the baseline.
 
     Raises:
         FieldwrenError: a step does not fit the task or its fresh network; a teacher's file is not
             there.
     """
-    called = recipe.search is None
+    known = called = recipe.search is None  # what a search will find is not
     for step in advance.stages(recipe):
         resize.view(task, step)
         for path in sources.paths(step):
@@ -31,18 +34,49 @@ def check(recipe: Recipe, task: Task, net: nn.Module) -> None:
         suits = getattr(STAGES[kind], "check", None)  # not every stage has one
         if suits is not None:
             suits(task, net, searched=recipe.search is not None)
+        if known:
+            _kinds(step, kind, net)
+            _lessons(step, kind, task, net, called)
         if called:
             _layers(step, kind, net)
         same = isinstance(step, Tuning | Qat | Sparse | Codebook) or kind in SAME_NAMES
         called &= same and not kind.startswith("rnn-")  # what is adopted has other names
 
 
+def _kinds(step: advance.Stage, kind: str, net: nn.Module) -> None:
+    """That the network is of a kind that the step is for: no step makes another of it."""
+    try:
+        if kind.startswith("rnn-"):
+            recurrent(adopt(copy.deepcopy(net)))
+        if isinstance(step, Qat):
+            simulate.trace(copy.deepcopy(net).eval())
+    except FieldwrenError as error:
+        raise BadInputError(f"{kind}: {error}") from error
+
+
+def _lessons(step: advance.Stage, kind: str, task: Task, net: nn.Module, called: bool) -> None:
+    """That the layers that a step's training compares are there and can be compared."""
+    for training in (step, getattr(step, "finetune", None)):
+        table = training.distil if isinstance(training, Tuning) else False
+        if not isinstance(table, Distil) or not (table.hints or table.attention):
+            continue
+        if not called:  # the student's names are not known, and the teacher stands in for it
+            table = table.model_copy(
+                update={
+                    "hints": {other: other for other in table.hints.values()},
+                    "attention": {other: other for other in table.attention.values()},
+                }
+            )
+        try:
+            with guided(table, net, task, net, task.example()):
+                pass
+        except FieldwrenError as error:
+            raise BadInputError(f"{kind}: {error}") from error
+
+
 def _layers(step: advance.Stage, kind: str, net: nn.Module) -> None:
-    """That the layers that a step is for, or is to keep, are there."""
+    """That the layers that a step is to keep are there."""
     found = dict(net.named_modules())
     if kind.startswith("rnn-"):
-        adopted = adopt(copy.deepcopy(net))
-        found |= dict(adopted.named_modules())
-        if kind != "rnn-svd":  # linear layers are factorised, too
-            recurrent(adopted)
+        found |= dict(adopt(copy.deepcopy(net)).named_modules())
     names.matching(getattr(step, "keep", ()), found)

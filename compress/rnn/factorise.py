@@ -25,7 +25,11 @@ class Factorisation:
         kept = names.matching(keep, sides)
         self.sides = {name: side for name, side in sides.items() if name not in kept}
         if not self.sides:
-            raise FieldwrenError("nothing to factorise: keep leaves no matrix")
+            raise FieldwrenError(
+                "nothing to factorise: keep leaves no matrix: keep fewer"
+                if sides
+                else "nothing to factorise: the network has no LSTM or GRU layer: take rnn-svd out"
+            )
         self.candidates = {name: Candidates(side) for name, side in self.sides.items()}
 
     def cheapest(self, rule: Rule, limit: float, cost: Cost) -> dict[str, list[Shape]]:

@@ -11,6 +11,9 @@ from device.errors import FieldwrenError
 from tests.compress import shapes
 
 STEP = '[[steps]]\nkind = "finetune"'
+SVD = '[[steps]]\nkind = "rnn-svd"\nenergy = 0.9'
+UNITS = '[[steps]]\nkind = "rnn-units"\ncriterion = "l1"\nratio = 0.5'
+LOWRANK = '[[steps]]\nkind = "lowrank"\nform = "channel"\nenergy = 0.9'
 PLAIN_KEEP = 'criterion = "l1"\nkeep = ["layer9.*"]'
 
 
@@ -27,13 +30,27 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ('criterion = "l1"', PLAIN_KEEP, r'keep: no layer is called "layer9\.\*"'),
         ("distil = true", 'distil = { teacher = "/none.tflite" }', r"/none\.tflite: no such teac"),
         ("distil = true", 'distil = { teacher = "/" }', r"^/: .*manifest"),
-        (STEP, f'[[steps]]\nkind = "rnn-units"\ncriterion = "l1"\nratio = 0.5\n{STEP}', "no LSTM"),
+        (STEP, f"{UNITS}\n{STEP}", "rnn-units: the network has no LSTM or GRU layer"),
+        (STEP, f"{SVD}\n{STEP}", "rnn-svd: the network has no LSTM or GRU layer"),
+        (STEP, f"{LOWRANK}\n{SVD}\n{STEP}", "rnn-svd: the network has no LSTM or GRU layer"),
+        *(
+            ("distil = true", f"distil = {{ {table} }}", f"^finetune: {message}")
+            for table, message in (
+                ('hints = { "blocks.0" = "blocks.9" }', r"ResNet has no layer 'blocks\.9'"),
+                ('hints = { "blocks.9" = "blocks.0" }', r"ResNet has no layer 'blocks\.9'"),
+                ('attention = { "stem" = "blocks.9" }', r"ResNet has no layer 'blocks\.9'"),
+                ('attention = { "classifier" = "stem" }', "layer classifier puts out .* axes"),
+                ('teacher = "FILE", hints = { "stem" = "stem" }', r".*teacher\.tflite: a"),
+            )
+        ),
     ],
 )
 def test_it_is_said_before_anything_is_trained(
     old: str, new: str, message: str, root: Path, tmp_path: Path
 ) -> None:
     path = shapes.write_recipe(tmp_path / "recipe.toml")
+    (root / "teacher.tflite").touch()
+    new = new.replace("FILE", str(root / "teacher.tflite"))
     path.write_text(path.read_text().replace(old, new, 1))
     with pytest.raises(FieldwrenError, match=message):
         pipeline.train(recipe.load(str(path)), shapes.make_task(root, path), tmp_path, 0, Console())
@@ -43,8 +60,7 @@ def test_it_is_said_before_anything_is_trained(
 def test_layers_may_have_other_names_after_a_step(root: Path, tmp_path: Path) -> None:
     """What a factorised layer is made of is called as nothing in the fresh network is."""
     path = shapes.write_recipe(tmp_path / "recipe.toml")
-    pruned = '[[steps]]\nkind = "prune"\ncriterion = "l1"\n'
-    lowrank = '[[steps]]\nkind = "lowrank"\nform = "channel"\nenergy = 0.9\n'
+    pruned, lowrank = '[[steps]]\nkind = "prune"\ncriterion = "l1"\n', f"{LOWRANK}\n"
     named = path.read_text().replace(pruned, f'{pruned}keep = ["blocks.0.first.0"]\n')
     task = shapes.make_task(root, path)
     path.write_text(named.replace(pruned, lowrank + pruned))
@@ -52,6 +68,22 @@ def test_layers_may_have_other_names_after_a_step(root: Path, tmp_path: Path) ->
     path.write_text(named)
     with pytest.raises(FieldwrenError, match="keep: no layer is called"):
         foresight.check(recipe.load(str(path)), task, task.build())
+
+
+def test_a_students_layers_may_have_other_names_after_a_step_but_not_its_teachers(
+    root: Path, tmp_path: Path
+) -> None:
+    path = shapes.write_recipe(tmp_path / "recipe.toml")
+    text, task = path.read_text().replace(STEP, f"{LOWRANK}\n{STEP}"), shapes.make_task(root, path)
+
+    def check(own: str, other: str) -> None:
+        hints = f'distil = {{ hints = {{ "{own}" = "{other}" }} }}'
+        path.write_text(text.replace("distil = true", hints))
+        foresight.check(recipe.load(str(path)), task, task.build())
+
+    check("blocks.0.first.0", "stem")
+    with pytest.raises(FieldwrenError, match=r"^finetune: ResNet has no layer 'blocks\.9'"):
+        check("stem", "blocks.9")
 
 
 def test_recurrent_layers_have_other_names_once_they_are_adopted(tmp_path: Path) -> None:
@@ -68,6 +100,14 @@ def test_recurrent_layers_have_other_names_once_they_are_adopted(tmp_path: Path)
         task = enhancer.make(loaded.settings, (tmp_path,), 0)
         foresight.check(loaded, task, task.build())
 
+    svd = '[[steps]]\nkind = "rnn-svd"\nenergy = 0.9\nkeep = ["encoder.lstms.0.layers.0.x"]\n'
+    qat = '[[steps]]\nkind = "qat"\nscheme = "dynamic-int8"\nepochs = 1\nlr = 0.01\n'
+    quantize = '[[steps]]\nkind = "quantize"\nscheme = "dynamic-int8"\n'
     check(gates + adopted)
+    check(svd + adopted)
+    check(gates + svd)
+    for before in ("", svd):
+        with pytest.raises(FieldwrenError, match=r"encoder\.lstms\.0: quant.* this LSTM float"):
+            check(before + qat + quantize)
     with pytest.raises(FieldwrenError, match="keep: no layer is called"):
         check(adopted)

@@ -10,8 +10,10 @@ from compress import count
 from compress.rnn import proof, structure, units, wires
 from compress.rnn.adopt import adopt, recurrent
 from compress.rnn.factorise import Factorisation
+from compress.rnn.forms import Candidates, by_count
 from device.errors import FieldwrenError
-from models.projections import Matrix
+from models.lstm_lm import LanguageModel
+from models.projections import Matrix, Projection
 from tests.compress.rnn import texts
 from tests.compress.rnn.test_adopt import Cells, Sequence, inputs
 
@@ -80,6 +82,17 @@ def test_units_behind_a_tied_table_take_the_embedding_along() -> None:
     assert (first.inputs, net.table.x.inputs) == (9, 9)
 
 
+def test_readers_that_are_called_by_name_are_found() -> None:
+    class Called(Cells):
+        def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+            h, c = self.cell(input=x[0], hx=None)
+            h, c = self.cell(x[1], hx=(h, c))
+            return self.out(input=h), h, c
+
+    net = adopt(Called(nn.LSTMCell))
+    assert wires.readers(net, inputs()) == {"cell.layer": ["out"]}
+
+
 def test_a_reader_that_cannot_follow_makes_the_proof_fail() -> None:
     class Residual(nn.Module):
         def __init__(self) -> None:
@@ -137,6 +150,44 @@ def test_a_gather_of_all_that_is_left_goes() -> None:
     assert proof.agreement(before, net, words) <= 1e-5
 
 
+def left_without() -> tuple[LanguageModel, dict[str, Tensor]]:
+    """Whose gates read units of which some are going: all that gates 0 and 1 of layers.0.h read,
+    and all that any gate of layers.1.x reads."""
+    net = texts.network()
+    first, second = recurrent(net)["layers.0"], recurrent(net)["layers.1"]
+    read = [[2], [2, 3], [2, 7], [5, 9]]
+    first.h.store([texts.gathered(16, 16, own, seed=g) for g, own in enumerate(read)])
+    left, right = texts.matrix(12, 3), texts.matrix(3, 1, seed=1)
+    gates = [texts.gathered(12, 16, [3], seed=g) for g in range(3)]
+    second.x.store([*gates, Matrix(16, [left, right], torch.tensor([2]))])
+    return net, {"layers.0": torch.tensor([2, 3, 11])}
+
+
+@torch.no_grad()
+def test_a_gate_whose_every_column_went_reads_nothing_and_goes_on() -> None:
+    net, removed = left_without()
+    found = wires.readers(net, texts.words())
+    masked = units.mask(copy.deepcopy(net), found, removed)
+    units.remove(net, found, removed)
+    assert proof.agreement(masked, net, texts.words()) <= 1e-5
+    first, second = recurrent(net)["layers.0"], recurrent(net)["layers.1"]
+    read = [part.columns.tolist() for part in first.h.parts if part.columns is not None]
+    assert read == [[5], [5], [5], [3, 7]]  # no unit is read for the zeros' sake
+    assert not any(part.dense().any() for part in second.x.parts)
+    units.remove(net, found, {"layers.0": torch.tensor([0]), "layers.1": torch.tensor([4])})
+    for rule, limit in (("energy", 0.9), ("threshold", 0.5)):
+        made = copy.deepcopy(net)
+        work = Factorisation(made)
+        work.apply(work.cheapest(rule, limit, by_count))  # type: ignore[arg-type]
+        assert proof.agreement(proof.multiplied_out(made), made, texts.words()) <= 1e-5
+
+
+def test_matrices_without_columns_that_were_stored_are_factorised() -> None:
+    none = Matrix(9, [torch.zeros(6, 0)], torch.tensor([], dtype=torch.int64))
+    side = Projection(2, [none, texts.gathered(6, 9, [1, 4])])
+    assert [shape.kept for shape in Candidates(side).cheapest("energy", 0.9, by_count)] == [0, 2]
+
+
 def test_how_many_units_stay() -> None:
     scores = torch.tensor([3.0, 0, 5, 1, 4, 2, 9, 8, 7, 6])
     assert units.lowest(scores, 0.5, 1).tolist() == [0, 1, 3, 4, 5]
@@ -185,3 +236,10 @@ def test_a_size_is_met_from_below_and_not_missed_by_much() -> None:
         assert proof.agreement(proof.multiplied_out(made), made, texts.words()) <= 1e-5
     with pytest.raises(FieldwrenError, match="are in no matrix"):
         Factorisation(net).within(50)
+
+
+def test_why_there_is_nothing_to_factorise_is_said() -> None:
+    with pytest.raises(FieldwrenError, match="the network has no LSTM or GRU"):
+        Factorisation(nn.Linear(3, 3))
+    with pytest.raises(FieldwrenError, match="keep leaves no matrix: keep fewer"):
+        Factorisation(texts.network(), ["*"])
