@@ -10,8 +10,8 @@
 
 λ fades as the budget comes near, so gates stop short of it, and what is cut then has learned to be
 needed. With `closing`, the choice is made that share of the steps before the end: over the first
-half of them E comes to 0 for what goes and to 1 for what stays, the second half trains what is left,
-without the unrest of gates. [C]
+half of them E comes to 0 for what goes and to 1 for what stays, the second half trains what is
+left, without the unrest of gates. [C]
 
 The source's heads are FC, or Conv where the map of a kernel is large [S]. Here f is one number an
 entry, summed over all its kernels: no map is left to convolve, and an FC has n² weights however

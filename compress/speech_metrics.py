@@ -2,7 +2,8 @@
 
     si_sdr   dB, scale-invariant, mean kept (torchmetrics, zero_mean=False)
     pesq_wb  ITU-T P.862.2, wide band (package pesq), 1…4.64; it is defined at 16 kHz, to which
-             sounds of other rates are resampled: only recipes of one rate compare in it
+             sounds of other rates are resampled: only recipes of one rate compare in it; long
+             recordings in stretches of at most 20 s
     stoi     short-time objective intelligibility (package pystoi), 0…1
     estoi    its extended form, for modulated noise
 
@@ -26,6 +27,7 @@ SHORTEST = 0.4  # seconds; STOI compares stretches of 384 ms
 WORST_PESQ = 1.0
 WORST_SI_SDR = -80.0  # dB; compress/spectra.py gives it too
 PESQ_RATE = 16_000  # Hz
+PESQ_LONGEST = 20  # seconds: the package has room for 50 utterances, and reads beyond it
 
 Enhance = Callable[[Samples], Samples]
 """Noisy recording [n] → enhanced [n], aligned."""
@@ -44,17 +46,27 @@ def si_sdr(estimate: Samples, clean: Samples) -> float:
 
 
 def pesq_wb(estimate: Samples, clean: Samples, rate: int) -> float:
-    """1…4.64; NaN where PESQ finds no utterance in `clean`, or less than a quarter of a second."""
-    if not clean.any():  # pesq divides by the peak
-        return float("nan")
+    """1…4.64; NaN where PESQ finds no utterance in `clean`, or less than a quarter of a second.
+
+    Of what is longer than PESQ_LONGEST the mean over equal stretches that hold an utterance.
+    """
     if rate != PESQ_RATE:
         clean, estimate = (soxr.resample(sound, rate, PESQ_RATE) for sound in (clean, estimate))
+    count = -(-len(clean) // (PESQ_LONGEST * PESQ_RATE))
+    stretches = (np.array_split(sound, max(1, count)) for sound in (estimate, clean))
+    found = [score for pair in zip(*stretches, strict=True) if (score := _pesq(*pair)) is not None]
+    return float(np.mean(found)) if found else float("nan")
+
+
+def _pesq(estimate: Samples, clean: Samples) -> float | None:
+    if not clean.any():  # pesq divides by the peak
+        return None
     try:
         if estimate.any():
             return float(pesq.pesq(PESQ_RATE, clean, estimate, "wb"))
         pesq.pesq(PESQ_RATE, clean, clean, "wb")  # is there an utterance at all?
     except (pesq.NoUtterancesError, pesq.BufferTooShortError):
-        return float("nan")
+        return None
     return WORST_PESQ
 
 

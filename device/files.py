@@ -13,8 +13,10 @@ from pathlib import Path
 def replacing(target: Path) -> Iterator[Path]:
     """Yield a temporary path in the target's folder; on success it becomes the target.
 
-    On an exception the temporary file is removed and the old target stays as it was.
+    A link stays, and what it leads to is replaced. On an exception the temporary file is removed
+    and the old target stays as it was.
     """
+    target = target.resolve() if target.is_symlink() else target
     target.parent.mkdir(parents=True, exist_ok=True)
     with _beside(target) as temporary:
         yield temporary

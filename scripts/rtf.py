@@ -46,6 +46,7 @@ class RealTime:
     nodes: int
     pi4_rtf: tuple[float, float] | None  # enhancers, by arithmetic (scripts/arithmetic.py)
     threads: int
+    others: float  # share of the time in which the processor did other work
     runtime: str
     machine: str
 
@@ -54,7 +55,9 @@ def measure(work: workload.Workload, seconds: float) -> RealTime:
     """Time units for about `seconds`, at least 200 of them."""
     warm = work.times(0, WARM_UP)
     count = max(200, int(seconds / float(np.median(warm))))
+    attention = workload.Attention()
     p50, p95, p99 = np.percentile(work.times(WARM_UP, count), (50, 95, 99))
+    others = attention.others()
     found = work.model.bundle
     cost, operators = found.manifest.result, nodes(found.model)
     bounds = arithmetic.pi4(cost.macs, cost.bytes, operators, work.period)
@@ -76,6 +79,7 @@ def measure(work: workload.Workload, seconds: float) -> RealTime:
         nodes=operators,
         pi4_rtf=bounds if found.manifest.task == "enhance" else None,
         threads=work.model.runtime.threads,
+        others=others,
         runtime=work.model.runtime.description,
         machine=machine(),
     )
@@ -106,6 +110,8 @@ def main(
         low, high = result.pi4_rtf
         print(f"  by arithmetic, one core of a Raspberry Pi 4: RTF {low:.3f} to {high:.2f}")
     print(f"  {result.threads} thread(s), {result.runtime}; {result.machine}")
+    if warning := workload.warning(result.others):
+        print(warning)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ class SpeedUp:
     speedup_p90: float
     bytes_ratio: float
     threads: int
+    others: float  # share of the time in which the processor did other work
     runtime: str
     machine: str
 
@@ -63,9 +64,11 @@ def compare(baseline: workload.Workload, compressed: workload.Workload, rounds: 
     for work in both:
         work.times(0, WARM_UP)
     medians = np.empty((rounds, 2))
+    attention = workload.Attention()
     for number in range(rounds):
         for which in (0, 1) if number % 2 == 0 else (1, 0):
             medians[number, which] = np.median(both[which].times(number * BLOCK, BLOCK))
+    others = attention.others()
     ratios = medians[:, 0] / medians[:, 1]
     old, new = baseline.model.bundle, compressed.model.bundle
     return SpeedUp(
@@ -85,6 +88,7 @@ def compare(baseline: workload.Workload, compressed: workload.Workload, rounds: 
         speedup_p90=round(float(np.percentile(ratios, 90)), 3),
         bytes_ratio=round(old.model.stat().st_size / new.model.stat().st_size, 3),
         threads=baseline.model.runtime.threads,
+        others=others,
         runtime=baseline.model.runtime.description,
         machine=machine(),
     )
@@ -117,6 +121,8 @@ def main(
     )
     print(f"  {result.rounds} interleaved rounds, {result.threads} thread(s), {result.runtime}")
     print(f"  {result.machine}")
+    if warning := workload.warning(result.others):
+        print(warning)
 
 
 if __name__ == "__main__":

@@ -81,14 +81,16 @@ def stored(operators: Sequence[Operator], folder: Path, say: Say) -> Table:
     runtime = _runtime()
     path = folder / f"latency-{key(machine(), runtime, repr(operators))[:16]}.json"
     try:
-        return Table.model_validate_json(path.read_bytes())
+        found = Table.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
-        pass  # not measured yet
-    say(f"latency: timing {len(operators)} kinds of operators once, stored in {path}")
-    grids = tuple(_grid(operator) for operator in operators)
-    made = Table(machine=machine(), runtime=runtime, grids=grids)
-    files.write_bytes(path, made.model_dump_json(indent=1).encode())
-    return made
+        found = Table(machine=machine(), runtime=runtime, grids=())
+    missing = operators[len(found.grids) :]  # a table may have been interrupted
+    if missing:
+        say(f"latency: timing {len(missing)} kinds of operators once, stored in {path}")
+    for operator in missing:
+        found = found.model_copy(update={"grids": (*found.grids, _grid(operator))})
+        files.write_bytes(path, found.model_dump_json(indent=1).encode())
+    return found
 
 
 def measured(operator: Operator) -> float:

@@ -13,8 +13,13 @@ ALWAYS = {
     "RAY_ENABLE_AUTO_CONNECT": "0",  # no cluster but the one that was asked for
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # it would warn of a change to come
 }
-# every port of a cluster of our own is on LOOPBACK, and only who has the token may use it
-OWN = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+# every port of a cluster of our own is on LOOPBACK, and only who has the token may use it; its
+# workers are as urgent as the process they work for, or beside other work they would hardly run
+OWN = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_worker_niceness": "0",
+}
 TOKEN = "RAY_AUTH_TOKEN"
 
 

@@ -45,3 +45,14 @@ def test_an_error_of_another_file_names_that(tmp_path: Path) -> None:
     ):
         temporary.write_bytes((tmp_path / "none").read_bytes())
     assert str(raised.value.filename) == str(tmp_path / "none")
+
+
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    real, link = tmp_path / "folder" / "real", tmp_path / "link"
+    real.parent.mkdir()
+    real.write_bytes(b"old")
+    link.symlink_to(real)
+    files.write_bytes(link, b"new")
+    assert link.is_symlink()
+    assert real.read_bytes() == b"new"
+    assert [path.name for path in real.parent.iterdir()] == ["real"]

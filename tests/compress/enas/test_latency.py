@@ -69,3 +69,23 @@ def test_an_operator_is_timed_through_tflite_once(tmp_path: Path) -> None:
     assert [grid.kind for grid in made.grids] == ["stack3", "max"]
     assert latency.stored(wanted, tmp_path, said.append) == made
     assert len(said) == 1
+
+
+def test_an_interrupted_table_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = [Operator("max", 8, 1, 2, 2), Operator("avg", 8, 1, 2, 2)]
+    whole, timed = latency._grid, []
+
+    def interrupted(operator: Operator) -> latency.Grid:
+        timed.append(operator.kind)
+        if timed == ["max", "avg"]:
+            raise KeyboardInterrupt
+        return whole(operator)
+
+    monkeypatch.setattr(latency, "_grid", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        latency.stored(wanted, tmp_path, lambda _: None)
+    made = latency.stored(wanted, tmp_path, lambda _: None)
+    assert [grid.kind for grid in made.grids] == ["max", "avg"]
+    assert timed == ["max", "avg", "avg"]
