@@ -87,6 +87,8 @@ class Part:
         shapes = [Shape(rows, inputs, None, None)]
         if not whole:
             shapes.append(Shape(rows, inputs, kept, None))
+        if not len(self.columns):  # of a network stored when such matrices were left
+            return shapes
         return [*shapes, Shape(rows, inputs, kept, self.decomposition.rank(rule, limit))]
 
     def stored(self, shape: Shape) -> Matrix:

@@ -100,7 +100,7 @@ def remove(net: nn.Module, wires: Mapping[str, list[str]], removed: Removed) -> 
         gates = GATES[layer.kind]
         layer.x.store(_rows(layer.x, kept))
         layer.h.store(_rows(layer.h, kept))
-        layer.h.store([_columns(part, kept) for part in layer.h.parts])
+        layer.h.store(_columns(layer.h, kept))
         candidate = None if layer.candidate is None else layer.candidate.detach()[kept]
         layer.hold(layer.bias.detach().view(gates, -1)[:, kept].flatten(), candidate)
         for reader in wires[name]:
@@ -111,7 +111,7 @@ def remove(net: nn.Module, wires: Mapping[str, list[str]], removed: Removed) -> 
                 module.in_features = len(kept)
             else:
                 assert isinstance(module, Projection)
-                module.store([_columns(part, kept) for part in module.parts])
+                module.store(_columns(module, kept))
     return net
 
 
@@ -127,18 +127,27 @@ def _rows(side: Projection, kept: Tensor) -> list[Matrix]:
     for part in side.parts:
         first, *others = [factor.detach() for factor in part.factors]
         groups = side.groups // len(side.parts)  # gates in this matrix
-        first = first.view(groups, -1, first.shape[1])[:, kept].flatten(0, 1)
+        first = first.view(groups, len(first) // groups, -1)[:, kept].flatten(0, 1)
         found.append(Matrix(part.inputs, [first.contiguous(), *others], part.columns))
     return found
 
 
-def _columns(part: Matrix, kept: Tensor) -> Matrix:
-    """A matrix of vectors that lost entries; a gather keeps what is left of it, renumbered."""
-    *others, last = [factor.detach() for factor in part.factors]
-    if part.columns is None:
-        return Matrix(len(kept), [*others, last[:, kept].contiguous()])
-    place = torch.full((part.inputs,), -1)
+def _columns(side: Projection, kept: Tensor) -> list[Matrix]:
+    """The matrices of vectors that lost entries; a gather keeps what is left of it, renumbered.
+
+    What has nothing left reads zero times one entry, if it can one that the others read: a product
+    over no columns is not to be had in the runtime.
+    """
+    place = torch.full((side.inputs,), -1)
     place[kept] = torch.arange(len(kept))
-    renumbered = place[part.columns]
-    stays = renumbered >= 0
-    return Matrix.reading(len(kept), [*others, last[:, stays].contiguous()], renumbered[stays])
+    read = [place if part.columns is None else place[part.columns] for part in side.parts]
+    spare = next((own[own >= 0][:1] for own in read if (own >= 0).any()), torch.tensor([0]))
+    found = []
+    for part, own in zip(side.parts, read, strict=True):
+        *others, last = [factor.detach() for factor in part.factors]
+        stays, columns = own >= 0, own[own >= 0]
+        last = last[:, stays].contiguous()
+        if not len(columns):
+            last, columns = last.new_zeros(len(last), 1), spare.clone()
+        found.append(Matrix.reading(len(kept), [*others, last], columns))
+    return found

@@ -43,7 +43,8 @@ def readers(net: nn.Module, example: Tensor) -> dict[str, list[str]]:
         for name, layer in (*layers.items(), *tables.items())
     ]
     hooks += [
-        module.register_forward_pre_hook(_inputs(read[name])) for name, module in candidates.items()
+        module.register_forward_pre_hook(_inputs(read[name]), with_kwargs=True)
+        for name, module in candidates.items()
     ]
     try:
         with resting(net), torch.no_grad():
@@ -69,8 +70,9 @@ def _outputs(found: Rows) -> Callable[..., None]:
 
 
 def _inputs(found: Rows) -> Callable[..., None]:
-    def note(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        found.update(_rows(inputs[0]))
+    def note(_layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        x = inputs[0] if inputs else named["input" if "input" in named else "x"]
+        found.update(_rows(x))
 
     return note
 

@@ -46,6 +46,25 @@ def test_gathered_and_factorised_matrices_run_in_the_runtime(tmp_path: Path) -> 
     assert from_file == pytest.approx(task.evaluate(net, "validation").scores["ppl"], rel=0.05)
 
 
+def test_a_gate_that_reads_nothing_any_more_runs_in_the_runtime(tmp_path: Path) -> None:
+    """Whose columns went with units that a later step removed."""
+    task = texts.task(tmp_path / "text")
+    torch.manual_seed(0)
+    net = task.build().eval()
+    first, second = recurrent(net)["layers.0"], recurrent(net)["layers.1"]
+    first.h.store([texts.gathered(16, 16, own) for own in ([2], [2, 3], [2, 7], [5, 9])])
+    second.x.store([texts.gathered(12, 16, [3]) for _ in range(4)])
+    units.remove(net, wires.readers(net, task.example()), {"layers.0": torch.tensor([2, 3])})
+    work = Factorisation(net)
+    work.apply(work.cheapest("energy", 0.9, by_count))
+    model = tmp_path / "step.tflite"
+    numbers = Quantize.model_validate({"kind": "quantize", "scheme": "fp32"})
+    made = export.export(task.one_step(net)["step"], numbers, model, tmp_path / "golden.npz")
+    assert made.float_error <= 1e-5
+    from_file = task.evaluate_files({"step": model}, "validation").scores["ppl"]
+    assert from_file == pytest.approx(task.evaluate(net, "validation").scores["ppl"], rel=0.05)
+
+
 class Frames(nn.Module):
     """Two layers of a streaming network, their states outside."""
 
