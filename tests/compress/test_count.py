@@ -1,5 +1,6 @@
 """Counts against figures from papers and by hand."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -39,3 +40,22 @@ def test_counting_leaves_the_mode_alone() -> None:
     net = nn.Sequential(nn.Linear(2, 2)).train()
     count.macs(net, torch.zeros(1, 2))
     assert net.training
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_learned_state_is_counted_with(batch: int) -> None:
+    class Learned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.start = nn.LSTM(5, 8), nn.Parameter(torch.ones(1, 1, 8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            state = self.start.expand(1, x.shape[1], 8)
+            answer: Tensor = self.rnn(x, (state, state))[0]
+            return answer
+
+    net = Learned()
+    net.rnn.bias_hh_l0.requires_grad_(False)
+    assert count.macs(net, torch.zeros(7, batch, 5)) == 7 * batch * 4 * 8 * (5 + 8)
+    learning = {name for name, values in net.named_parameters() if values.requires_grad}
+    assert learning == {"start", "rnn.weight_ih_l0", "rnn.weight_hh_l0", "rnn.bias_ih_l0"}
