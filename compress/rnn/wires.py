@@ -20,7 +20,7 @@ from models.recurrent import Recurrent
 
 Reader = Projection | nn.Linear
 TABLE = ".x"  # a tied table's matrix: table.x is read by the embedding of the table, too
-Rows = set[bytes]
+Rows = set[bytes]  # of `vectors`
 
 
 def readers(net: nn.Module, example: Tensor) -> dict[str, list[str]]:
@@ -53,8 +53,8 @@ def readers(net: nn.Module, example: Tensor) -> dict[str, list[str]]:
         for hook in hooks:
             hook.remove()
     found = {
-        name: [reader for reader, rows in read.items() if rows and rows <= vectors]
-        for name, vectors in written.items()
+        name: [reader for reader, rows in read.items() if rows and rows <= outputs]
+        for name, outputs in written.items()
     }
     for name in layers:
         tied = [table for table in tables if f"{table}{TABLE}" in found[name]]
@@ -64,7 +64,7 @@ def readers(net: nn.Module, example: Tensor) -> dict[str, list[str]]:
 
 def _outputs(found: Rows) -> Callable[..., None]:
     def note(_layer: nn.Module, _inputs: Any, output: Any) -> None:
-        found.update(_rows(output if isinstance(output, Tensor) else output[0]))
+        found.update(vectors(output if isinstance(output, Tensor) else output[0]))
 
     return note
 
@@ -72,12 +72,13 @@ def _outputs(found: Rows) -> Callable[..., None]:
 def _inputs(found: Rows) -> Callable[..., None]:
     def note(_layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
         x = inputs[0] if inputs else named["input" if "input" in named else "x"]
-        found.update(_rows(x))
+        found.update(vectors(x))
 
     return note
 
 
-def _rows(value: Tensor) -> list[bytes]:
+def vectors(value: Tensor) -> list[bytes]:
+    """Every vector along the last axis, as what it is compared by."""
     return [row.tobytes() for row in value.detach().cpu().reshape(-1, value.shape[-1]).numpy()]
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from compress.rnn import columns, proof, structure, units, wires
 from compress.rnn.adopt import adopt
+from compress.rnn.finite import finite
 from compress.rnn.forms import columns_read
 from compress.stages.base import Context, Outcome
 from compress.steps.rnn_columns import RnnColumns
@@ -19,10 +20,10 @@ def run(context: Context, net: nn.Module, step: RnnColumns) -> Outcome:
     """Score, mask, prove, store.
 
     Raises:
-        FieldwrenError: no recurrent layer, its matrices are factorised, or the masked and the
-            gathered network differ.
+        FieldwrenError: no recurrent layer, its matrices are factorised, weights are not finite, or
+            the masked and the gathered network differ.
     """
-    adopt(net)
+    finite(adopt(net))
     sides = columns.sides(net, step.keep)
     scores = columns.SCORES[step.criterion](net, context.task, context.seed, sides)
     chosen = {}

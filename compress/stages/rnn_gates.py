@@ -4,6 +4,7 @@ from torch import nn
 
 from compress.rnn import columns, structure
 from compress.rnn.adopt import adopt
+from compress.rnn.finite import finite
 from compress.rnn.gates import Strategies
 from compress.stages.base import Context, Outcome
 from compress.stages.rnn_columns import gathered, rebuild
@@ -18,9 +19,9 @@ def run(context: Context, net: nn.Module, step: RnnGates) -> Outcome:
 
     Raises:
         FieldwrenError: no recurrent layer, its matrices were changed before, the masked and the
-            gathered network differ, or the loss is not finite.
+            gathered network differ, or weights or the loss are not finite.
     """
-    strategies = Strategies(adopt(net), step, step.epochs * context.task.steps())
+    strategies = Strategies(finite(adopt(net)), step, step.epochs * context.task.steps())
     log = tune(context, net, step, "rnn-gates", companion=strategies)
     read = strategies.take()
     sides = columns.sides(net, step.keep)

@@ -8,6 +8,7 @@ from compress import count
 from compress.rnn import proof, structure
 from compress.rnn.adopt import adopt
 from compress.rnn.factorise import Factorisation
+from compress.rnn.finite import finite
 from compress.rnn.forms import by_count
 from compress.rnn.timing import by_time
 from compress.stages.base import Context, Outcome
@@ -21,11 +22,11 @@ def run(context: Context, net: nn.Module, step: RnnSvd) -> Outcome:
     """Decompose, choose, store, prove.
 
     Raises:
-        FieldwrenError: the target is out of reach, or the network with its factors multiplied out
-            computes something else.
+        FieldwrenError: weights are not finite, the target is out of reach, or the network with its
+            factors multiplied out computes something else.
     """
     assert context.teacher is not None
-    work = Factorisation(adopt(net), step.keep)
+    work = Factorisation(finite(adopt(net)), step.keep)
     if step.parameters is not None:
         shapes = work.within(int(step.parameters * count.parameters(context.teacher)))
     else:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from compress import count, names
 from compress.rnn import proof, structure, timing, units, wires
 from compress.rnn.adopt import adopt
+from compress.rnn.finite import finite
 from compress.stages.base import Context, Outcome
 from compress.stages.rnn_columns import rebuild
 from compress.steps.rnn_units import RnnUnits
@@ -16,16 +17,17 @@ from device.errors import FieldwrenError
 
 __all__ = ["rebuild", "run"]
 BISECTIONS = 16  # of the ratio
+BROKEN = (FieldwrenError, RuntimeError, IndexError)  # another answer, or shapes that do not fit
 
 
 def run(context: Context, net: nn.Module, step: RnnUnits) -> Outcome:
     """Score, choose, mask, prove, remove.
 
     Raises:
-        FieldwrenError: no layer's units are free to go, the target is out of reach, or something
-            reads a unit that does not follow.
+        FieldwrenError: no layer's units are free to go, weights are not finite, the target is out
+            of reach, or something reads a unit that does not follow.
     """
-    adopt(net)
+    finite(adopt(net))
     scores = units.SCORES[step.criterion](net, context.task, context.seed)
     found = wires.readers(net, context.example)
     kept = names.matching(step.keep, found)
@@ -33,16 +35,32 @@ def run(context: Context, net: nn.Module, step: RnnUnits) -> Outcome:
     if not free:
         raise FieldwrenError("nothing to prune: no matrix reads a recurrent layer's units alone")
     removed = chosen(context, net, found, free, step)
-    masked = units.mask(copy.deepcopy(net), found, removed)
+    whole, masked = copy.deepcopy(net), units.mask(copy.deepcopy(net), found, removed)
     try:
         units.remove(net, found, removed)
         error = proof.agreement(masked, net, context.example)
-    except RuntimeError as broken:  # a shape that does not fit any more
+    except BROKEN as broken:
+        reason = str(broken).splitlines()[0]
         raise FieldwrenError(
-            f"{', '.join(free)}: the network does not run without units: {broken}; name the layer "
-            "in keep"
+            f"{', '.join(bound(whole, found, removed, context.example))}: units cannot go: "
+            f"{reason}; name the layer in keep"
         ) from broken
     return Outcome(mask_error=error, structure=structure.describe(net))
+
+
+def bound(
+    net: nn.Module, found: dict[str, list[str]], removed: dict[str, Tensor], example: Tensor
+) -> list[str]:
+    """The layers that cannot lose their units even alone; all, if it is only together."""
+    gone = {name: own for name, own in removed.items() if len(own)}
+    names = []
+    for name, own in gone.items():
+        masked = units.mask(copy.deepcopy(net), found, {name: own})
+        try:
+            proof.agreement(masked, units.remove(copy.deepcopy(net), found, {name: own}), example)
+        except BROKEN:
+            names.append(name)
+    return names or list(gone)
 
 
 def chosen(

@@ -190,6 +190,25 @@ def test_steps_go_together_and_what_is_gone_stays_gone(
     assert all(columns is None or len(columns) <= 11 for columns in read)  # of 16, .3 gone
 
 
+@pytest.mark.parametrize("units", [[24], [24, 20]])
+def test_units_go_and_ranks_after_almost_all_columns(units: list[int], tmp_path: Path) -> None:
+    """Some gates have then none left of the few that they read."""
+    task = texts.task(tmp_path / "text", size=16, units=units)
+    torch.manual_seed(0)
+    tables = [
+        {"kind": "rnn-columns", "criterion": "l1", "ratio": 0.9},
+        {"kind": "rnn-units", "criterion": "l1", "ratio": 0.5, "round_to": 1},
+        {"kind": "rnn-units", "criterion": "l1", "ratio": 0.2, "round_to": 1},
+        {"kind": "rnn-svd", "energy": 0.9},
+    ]
+    net = task.build()
+    assert isinstance(net, LanguageModel)
+    records, made = _run((task, net), tmp_path, *tables)
+    assert all(record.mask_error is not None for record in records)
+    sides = [side for layer in recurrent(made).values() for side in (layer.x, layer.h)]
+    assert all(part.kept != 0 for side in sides for part in side.parts)
+
+
 @pytest.mark.parametrize("criterion", ["l1", "influence", "random"])
 def test_columns_that_are_gone_do_not_come_back(
     criterion: str, trained: tuple[Language, LanguageModel], tmp_path: Path
