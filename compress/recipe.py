@@ -5,6 +5,7 @@ brings itself ([data], [model], …) are typed by that task's `Settings` (compre
 keys are refused with their path.
 """
 
+import json
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -149,11 +150,14 @@ def load(name: str) -> Recipe:
     own = {key: table[key] for key in table if key in Recipe.model_fields and key != "settings"}
     theirs = {key: table[key] for key in table if key not in own}
     settings = _validated(plugin.Settings, theirs, path)
-    return _validated(Recipe, {**own, "settings": settings, "text": text}, path)
+    loaded = _validated(Recipe, {**own, "settings": {}, "text": text}, path)
+    return loaded.model_copy(update={"settings": settings})
 
 
 def _validated(kind: type[Validated], table: dict[str, Any], path: Path) -> Validated:
+    """A table as it is written: true is no 1, "2" and 2e0 are no 2."""
     try:
-        return kind.model_validate(table)
+        # of JSON because strictly Python's own lists, which TOML's are, would be no tuples
+        return kind.model_validate_json(json.dumps(table, default=str), strict=True)
     except ValidationError as error:
         raise BadInputError(f"{path}: {first_problem(error)}") from error

@@ -4,10 +4,12 @@ Exit codes: 0 done; 1 the work failed or missed its gate; 2 bad input or configu
 """
 
 import sys
+from collections import Counter
 from typing import Any, NoReturn
 
 import typer
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 # a path that a user named is not what it should be; anything else, a full disk, is no input
 UNUSABLE = (
@@ -34,12 +36,23 @@ class NonFiniteError(FieldwrenError):
 
 
 def first_problem(error: ValidationError) -> str:
-    """One line on the first thing that a file or a table gets wrong."""
-    problem = error.errors()[0]
+    """One line on the first thing that a file or a table gets wrong.
+
+    Of a table that may be one of several kinds, it is a key that none of them has.
+    """
+    problems = error.errors()
+    refused = Counter(map(_key, problems))
+    first = [one for one in problems if one["loc"][:-2] == problems[0]["loc"][:-2]]
+    problem = max(first, key=lambda one: refused[_key(one)])
     where = ".".join(str(part) for part in problem["loc"]) or "top level"
     unknown = problem["type"] == "extra_forbidden"
     reason = "unknown key" if unknown else problem["msg"].removeprefix("Value error, ")
     return f"{where}: {reason}"
+
+
+def _key(problem: ErrorDetails) -> tuple[object, ...]:
+    """What is wrong with which key, whatever kind of table it was taken for."""
+    return problem["type"], problem["loc"][:-2], problem["loc"][-1:]
 
 
 def run(cli: typer.Typer) -> NoReturn:

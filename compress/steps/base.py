@@ -1,8 +1,8 @@
 """What the tables of several steps share: schedules, budgets, names of criteria."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from compress import criteria
 from compress.precision import Precision
@@ -56,6 +56,16 @@ class Tuning(Schedule):
         description="epochs after which the same views come again: the teacher sees each once, "
         "and its answers stay in memory",
     )
+
+    @field_validator("distil", mode="before")
+    @classmethod
+    def _table_or_not(cls, value: Any) -> Any:
+        """A table is told what is wrong in it, not that it is no boolean."""
+        if isinstance(value, dict):
+            return Distil.model_validate(value, strict=True)
+        if not isinstance(value, bool | Distil):
+            raise ValueError("give true, false or a table")
+        return value
 
     @model_validator(mode="after")
     def _seen(self) -> Self:

@@ -47,6 +47,30 @@ def test_every_shipped_recipe_loads_by_its_bare_name(name: str) -> None:
         ('name = "shapes"', 'name = "stages"', "name: stages is the folder of a run's stages"),
         ("seed = 0", "seed = ", "not valid TOML"),
         ("[gate]", '[[steps]]\nkind = "finetune"\nepochs = 1\nlr = 1\n[gate]', "quantize must be"),
+        *(
+            ("distil = true", f"distil = {table}", f"steps.1.finetune.distil{reason}")
+            for table, reason in (
+                ('{ hint = { a = "b" } }', ".hint: unknown key"),
+                ("{ hint_weight = 0 }", ".hint_weight: Input should be greater than 0"),
+                ("{ teacher = 3 }", ".teacher: Input should be a valid string"),
+                ('"yes"', ": give true, false or a table"),
+                ("1", ": give true, false or a table"),
+            )
+        ),
+        ("[gate]", "[augment]\npad = 3\nflp = 1\n[gate]", "augment.Augment.flp: unknown key"),
+        *(
+            (old, f"{old.partition(' =')[0]} = {value}", f"{where}: Input should be a valid")
+            for old, where in (
+                ("epochs = 1", "baseline.epochs"),
+                ("batch = 8", "data.batch"),
+                ("width = 16", "model.resnet.width"),
+                ("samples = 8", "steps.2.quantize.samples"),
+                ("lr = 0.05", "baseline.lr"),
+            )
+            for value in ("true", '"2"', "1979-05-27")
+        ),
+        ("epochs = 1", "epochs = 1e3", "baseline.epochs: Input should be a valid integer"),
+        ("lr = 0.05", 'lr = 0.05\nchannels_last = "no"', "channels_last: Input should be a valid"),
     ],
 )
 def test_a_wrong_recipe_is_refused_with_the_path_of_its_key(
@@ -54,6 +78,14 @@ def test_a_wrong_recipe_is_refused_with_the_path_of_its_key(
 ) -> None:
     assert old in text
     assert where in _refusal(tmp_path, text.replace(old, new, 1))
+
+
+def test_whole_numbers_stand_for_real_ones(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "whole.toml"
+    path.write_text(text.replace("lr = 0.05", "lr = 1"))
+    loaded = recipe.load(str(path))
+    assert loaded.baseline.lr == 1.0 and isinstance(loaded.baseline.lr, float)
+    assert isinstance(loaded.steps, tuple) and loaded.text == path.read_text()
 
 
 SPARSE = 'kind = "sparse"\nsparsity = 0.5'
