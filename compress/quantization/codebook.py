@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from compress import names
 from compress.granularity import masks
+from device.errors import FieldwrenError
 
 ITERATIONS = 30
 FLOAT_BITS = 32
@@ -162,12 +163,19 @@ def code(
 
     Raises:
         BadInputError: keep names no layer.
+        FieldwrenError: a weight or what it matters is no number; the network is then as it was.
     """
     shared, coded = Shared(), []
     kept = names.matching(keep, names.layers(net))
-    for name, (layer, parameter) in names.weights(net).items():
-        if layer in kept:
-            continue
+    changing = {
+        name: (layer, parameter)
+        for name, (layer, parameter) in names.weights(net).items()
+        if layer not in kept
+    }
+    for name, (_, parameter) in changing.items():
+        _check_finite(name, "weights", parameter)
+        _check_finite(name, "gradients", importance.get(name, parameter))
+    for name, (layer, parameter) in changing.items():
         weight = parameter.detach()
         d = math.gcd(vector, weight[0].numel())
         plan = Coded(name, weight.numel(), entries, d, 0.0)
@@ -189,6 +197,15 @@ def code(
         shared.add(name, parameter, indices, entries, d)
         coded.append(Coded(name, weight.numel(), entries, d, change))
     return shared, tuple(coded)
+
+
+def _check_finite(name: str, what: str, values: Tensor) -> None:
+    """One that is not would make all entries of its layer so."""
+    if not values.isfinite().all():
+        raise FieldwrenError(
+            f"{name}: its {what} are NaN or infinite: the training before codebook diverged: take "
+            "a lower lr or clip its gradients"
+        )
 
 
 def stored(net: nn.Module, coded: Iterable[Coded]) -> tuple[int, int]:

@@ -149,6 +149,26 @@ def test_sizes_are_counted_to_the_bit_and_nothing_grows() -> None:
     assert set(shared.layers) == {"0"}
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_one_weight_that_is_no_number_does_not_make_all_so(value: float) -> None:
+    net = nn.Sequential(nn.Linear(12, 40), nn.ReLU(), nn.Linear(40, 30))
+    with torch.no_grad():
+        net[2].weight[3, 4] = value
+    before = copy.deepcopy(net.state_dict())
+    with pytest.raises(FieldwrenError, match=r"^2: its weights are NaN or .* take a lower lr"):
+        codebook.code(net, {}, entries=8, vector=1, keep=(), seed=0)
+    for name, values in net.state_dict().items():
+        assert torch.equal(values.nan_to_num(7), before[name].nan_to_num(7)), name
+    codebook.code(net, {}, entries=8, vector=1, keep=("2",), seed=0)
+
+
+def test_an_importance_that_is_no_number_is_refused() -> None:
+    net = nn.Sequential(nn.Linear(12, 40))
+    importance = {"0": torch.full((40, 12), float("nan"))}
+    with pytest.raises(FieldwrenError, match=r"^0: its gradients are NaN or"):
+        codebook.code(net, importance, entries=8, vector=1, keep=(), seed=0)
+
+
 @pytest.mark.parametrize("weighting", ["influence", "hessian"])
 def test_the_stage_codes_tunes_and_reports(weighting: str, tmp_path: Path) -> None:
     shapes.make_folder(tmp_path / "shapes")
