@@ -9,6 +9,7 @@ the deployed bundles and the networks they were made from.
 import copy
 import csv
 import io
+import tempfile
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -19,7 +20,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from torch import nn
 
-from compress import advance, diff, foresight, report, store
+from compress import advance, diff, distributed, foresight, report, store
 from compress.pack import Packed, pack
 from compress.recipe import Recipe
 from compress.stages import resize
@@ -27,7 +28,7 @@ from compress.steps import Quantize
 from compress.task import Task
 from compress.workers import HERE, Workers
 from device import bundle, files, signing
-from device.errors import BadInputError
+from device.errors import UNUSABLE, BadInputError
 from device.manifest import Frozen, Manifest
 
 FLOAT = Quantize(kind="quantize", scheme="fp32")
@@ -66,7 +67,7 @@ def run(
     """Do what the recipe says; the report is also written to `out`.
 
     Raises:
-        BadInputError: no device runs what this task makes.
+        BadInputError: no device runs what this task makes, or `out` takes no files.
         FieldwrenError: a stage failed.
     """
     if task.kind not in get_args(Manifest.model_fields["task"].annotation):
@@ -74,7 +75,7 @@ def run(
             f"{recipe.name}: no device runs what task {recipe.task!r} makes, so there is no bundle "
             "to make: scripts/rnn_bench.py runs its stages"
         )
-    out.mkdir(parents=True, exist_ok=True)
+    _open(out)
     files.write_bytes(out / "recipe.toml", recipe.text.encode())
     trained = train(recipe, task, out, seed, console, workers)
     last = recipe.steps[-1]
@@ -120,12 +121,15 @@ def train(
     """The stages up to the network that is deployed; searches evaluate on `workers`.
 
     Raises:
-        BadInputError: a step does not fit the task or its model; nothing has been trained then.
+        BadInputError: a step does not fit the task or its model, or `out` takes no files; nothing
+            has been trained then.
         FieldwrenError: a stage failed.
     """
     torch.manual_seed(seed)
     net = task.build()
     foresight.check(recipe, task, net)
+    if distributed.first():
+        _open(out)
     example = task.example()
     teacher: nn.Module | None = None
     key = advance.root(task, recipe.task, recipe.settings, seed)
@@ -152,6 +156,18 @@ def train(
             teacher, baseline_key = copy.deepcopy(net).eval(), key
     assert teacher is not None
     return Trained(teacher, baseline_key, net.eval(), key, tuple(records), task)
+
+
+def _open(out: Path) -> None:
+    """Make the folder of the results, and see that it takes files."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except UNUSABLE as error:
+        raise BadInputError(
+            f"{out}: results cannot be written there ({error.strerror}): give another folder"
+        ) from error
 
 
 def deploy(

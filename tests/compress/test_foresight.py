@@ -1,13 +1,15 @@
 """What a recipe gets wrong is said before its baseline is trained."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pytest import CaptureFixture
 from rich.console import Console
 
 from compress import foresight, pipeline, recipe
 from compress.tasks import enhancer
-from device.errors import FieldwrenError
+from device.errors import BadInputError, FieldwrenError
 from tests.compress import shapes
 
 STEP = '[[steps]]\nkind = "finetune"'
@@ -55,6 +57,18 @@ def test_it_is_said_before_anything_is_trained(
     with pytest.raises(FieldwrenError, match=message):
         pipeline.train(recipe.load(str(path)), shapes.make_task(root, path), tmp_path, 0, Console())
     assert not (tmp_path / "stages").exists()
+
+
+@pytest.mark.parametrize("out", ["/proc/none", "FILE", "FILE/runs"])
+@pytest.mark.parametrize("start", [pipeline.run, pipeline.train])
+def test_a_folder_that_takes_no_results_is_said_before_anything_is_trained(
+    out: str, start: Callable[..., object], root: Path, tmp_path: Path, capsys: CaptureFixture
+) -> None:
+    path = shapes.write_recipe(tmp_path / "recipe.toml")
+    place = Path(out.replace("FILE", str(path)))
+    with pytest.raises(BadInputError, match=r"results cannot be written there \(.*give another .*"):
+        start(recipe.load(str(path)), shapes.make_task(root, path), place, 0, Console())
+    assert "epoch" not in capsys.readouterr().out
 
 
 def test_layers_may_have_other_names_after_a_step(root: Path, tmp_path: Path) -> None:
