@@ -101,7 +101,7 @@ class Recurrent(nn.Module):
         batch = sequence.shape[1]
         if state is None:
             state = self.start(sequence, batch)
-        elif [tuple(part.shape) for part in state] != [(batch, self.units)] * self._parts:
+        elif [part.shape for part in state] != [(batch, self.units)] * self._parts:
             raise FieldwrenError(
                 f"{self.kind.upper()} layer: its state is {self._parts} of [{batch}, {self.units}],"
                 f" this one is {', '.join(str(list(part.shape)) for part in state)}"
@@ -194,14 +194,16 @@ class Stack(nn.Module):
             given = given and tuple(part.unsqueeze(1) for part in given)
         else:
             x = input.transpose(0, 1) if self.batch_first else input
-        layers, widest = self._layers, self.hidden_size
+        layers = self._layers
+        units = [layer.units for layer in layers]
+        widest = max(units)
         if given is not None:
-            self._check(given, x)
+            self._check(given, (len(layers), x.shape[1], widest))
         ends: list[State] = []
         for index, layer in enumerate(layers):
             own = None
             if given is not None:
-                own = tuple(part[index][:, : layer.units].contiguous() for part in given)
+                own = tuple(part[index][:, : units[index]].contiguous() for part in given)
             x, end = layer(F.dropout(x, self.dropout, self.training) if index else x, own)
             ends.append(end)
         filled = ([F.pad(part, (0, widest - part.shape[1])) for part in end] for end in ends)
@@ -216,15 +218,14 @@ class Stack(nn.Module):
     def _layers(self) -> list[Recurrent]:
         return [layer for layer in self.layers if isinstance(layer, Recurrent)]
 
-    def _check(self, states: State, x: Tensor) -> None:
-        wanted = (self.num_layers, x.shape[1], self.hidden_size)
-        wrong = [part for part in states if part.shape != wanted]
-        if wrong:
-            raise FieldwrenError(
-                f"a compressed {self._layers[0].kind.upper()} of {wanted[0]} layers: its states "
-                f"are [{wanted[0]}, {wanted[1]}, {wanted[2]}], this one is "
-                f"{list(wrong[0].shape)}: make it of num_layers and hidden_size"
-            )
+    def _check(self, states: State, wanted: tuple[int, int, int]) -> None:
+        for part in states:
+            if part.shape != wanted:
+                raise FieldwrenError(
+                    f"a compressed {self._layers[0].kind.upper()} of {wanted[0]} layers: its states"
+                    f" are {list(wanted)}, this one is {list(part.shape)}: make it of num_layers "
+                    "and hidden_size"
+                )
 
 
 class Cell(nn.Module):
