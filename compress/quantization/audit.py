@@ -17,6 +17,7 @@ from device.errors import FieldwrenError
 ENDS = ("QUANTIZE", "DEQUANTIZE")  # may have a float on one side
 FLOATS = ("FLOAT32", "FLOAT16", "FLOAT64")
 SUMS = ("ADD", "SUB")  # what they add is a bias, and biases stay float where activations do
+INSTEAD = ": take dynamic-int8, which leaves activations float"
 TABLE = 1024  # values with two axes: a matrix, whatever reads it
 
 
@@ -126,14 +127,16 @@ def _check_integers(operator: Operator, scheme: Scheme, spared: frozenset[str]) 
     what = f"{operator.name} {operator.layer}"
     for tensor in operator.origins:
         if tensor is not None and tensor.type in FLOATS and tensor.values > 1:
-            raise FieldwrenError(f"quantization left a constant of {what} as {tensor.type}")
+            raise FieldwrenError(
+                f"quantization left a constant of {what} as {tensor.type}{INSTEAD}"
+            )
     if operator.name not in flatbuffer.WEIGHTED:
         return
     for tensor in operator.flows:
         if tensor.type in FLOATS and tensor.name not in spared:
             raise FieldwrenError(
                 f"quantization left {what} computing with {tensor.type} where "
-                f"{scheme.activations} is wanted"
+                f"{scheme.activations} is wanted{INSTEAD}"
             )
 
 

@@ -107,6 +107,12 @@ def test_an_lstm_goes_to_dynamic_int8_with_all_its_matrices(tmp_path: Path) -> N
     mixed_numbers = Quantize(kind="quantize", scheme="mixed-int8")  # XNNPACK loses a state
     with pytest.raises(BadInputError, match=r"mixed-int8 is not for this model: .*; dynamic-int8"):
         quantize(plain, mixed_numbers, fed, tmp_path / "mixed.tflite")
+    for scheme in ("static-int8", "static-int16x8"):  # states are outputs, which stay float
+        whole = Quantize.model_validate({"kind": "quantize", "scheme": scheme})
+        with pytest.raises(
+            FieldwrenError, match=r"FLOAT32 where INT\d+ is wanted: take dynamic-int"
+        ):
+            quantize(plain, whole, fed, tmp_path / "static.tflite")
     for key in ("output_0", "output_1", "output_2"):
         x, q = (np.stack([Runtime(p)(e)[key] for e in fed]) for p in (plain, int8))
         assert 0 < np.sqrt(((q - x) ** 2).mean()) < 0.02 * x.std()
