@@ -7,20 +7,20 @@ predicts. Those that are measured (bytes, milliseconds) are predicted, measured 
 and, if that is over, planned again for as much less as it was too much.
 """
 
-import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from torch import nn
 
-from compress import prune
+from compress import names, prune
 from compress.costs import COSTS, Subject
 from compress.figures import Figure
 from compress.importance import distribution
 from compress.masked_loss import MaskedLoss
 from compress.passes import Example
 from compress.policies import POLICIES, Problem
-from compress.prune import Plan
+from compress.prune import Cut, Plan, Scored
 from compress.statistics import Calibration
 from compress.steps import Prune
 from compress.task import Deployed
@@ -82,17 +82,36 @@ def decide(
 ) -> Decision:
     """What a step asks for. Where there is `noise`, criteria are measured on that, losses never.
 
+    `head` and the step's `keep` stay whole.
+
     Raises:
+        BadInputError: a pattern of `keep` names no layer.
         FieldwrenError: nothing can be pruned, the budget is out of reach within `max_ratio`, or
             the network has no exported form that could be measured.
     """
+    modules = dict(net.named_modules())
+    kept = names.matching(step.keep, modules)
+    whole = [*prune.layers(head), *(layer for name, layer in modules.items() if name in kept)]
     groups = tuple(
-        prune.score_groups(net, example, head, step.criterion, seed, noise or calibration)
+        prune.score_groups(net, example, whole, step.criterion, seed, noise or calibration)
     )
     if not groups:
         raise FieldwrenError("nothing to prune: no layer's channels are free to go")
+    with _explained(net, example, [group.one() for group in groups if len(group.scores) > 1]):
+        return _shared_out(net, example, groups, step, calibration, deploy or _none)
+
+
+def _shared_out(
+    net: nn.Module,
+    example: Example,
+    groups: tuple[Scored, ...],
+    step: Prune,
+    calibration: Calibration | None,
+    deploy: Deploy,
+) -> Decision:
+    """The first of a few plans whose pruned network is within the budget."""
     key, value = step.target
-    cost = COSTS[key](Subject(net, example, prune.untouched(groups), deploy or _none))
+    cost = COSTS[key](Subject(net, example, prune.untouched(groups), deploy))
     whole = cost.predicted(prune.untouched(groups))
     allowed = {"ratio": 1 - value, "macs": value, "parameters": value}.get(key)
     budget = value if allowed is None else allowed * whole
@@ -108,7 +127,9 @@ def decide(
     )
     for _ in range(ATTEMPTS):
         found = POLICIES[step.scope](problem)
-        measured = cost.measured(found.plan, prune.remove(copy.deepcopy(net), example, found.plan))
+        with _explained(net, example, found.plan.cuts):
+            pruned = prune.remove(prune.copied(net), example, found.plan)
+            measured = cost.measured(found.plan, pruned)
         if step.ratio is not None or measured <= budget:
             predicted = cost.predicted(found.plan)
             spent = Spent(
@@ -118,9 +139,10 @@ def decide(
                 tell(step, 1 - measured / whole)
             return Decision(found.plan, spent, (*found.figures, distribution(groups)))
         problem = replace(problem, budget=CLOSER * problem.budget * budget / measured)
+    noisy = ", or try again on a machine with nothing else to do" if key == "milliseconds" else ""
     raise FieldwrenError(
         f"{key}: the pruned network costs {measured:,.5g} where {budget:,.5g} are asked for, also "
-        f"after {ATTEMPTS} plans: ask for more, or try again on a machine with nothing else to do"
+        f"after {ATTEMPTS} plans: ask for more{noisy}"
     )
 
 
@@ -133,6 +155,18 @@ def tell(step: Prune, reached: float) -> None:
             f"multiples of round_to = {step.round_to} and lose at most max_ratio = "
             f"{step.max_ratio:g}"
         )
+
+
+@contextmanager
+def _explained(net: nn.Module, example: Example, cuts: Iterable[Cut]) -> Iterator[None]:
+    """Inside, an error of torch's is one of ours if one of some cuts alone is at fault."""
+    try:
+        yield
+    except prune.BROKEN as broken:
+        refused = prune.refused(net, example, cuts)
+        if refused is None:
+            raise
+        raise refused from broken
 
 
 def _none(net: nn.Module) -> Deployed:

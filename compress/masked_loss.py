@@ -1,6 +1,6 @@
 """What the loss would be without some channels: masked, norms recalibrated, nothing trained."""
 
-import copy
+import math
 from functools import cached_property
 
 import torch
@@ -8,9 +8,10 @@ from torch import nn
 
 from compress import prune
 from compress.passes import Example
+from compress.patterns import few
 from compress.prune import Plan
 from compress.repair import recalibrate
-from compress.statistics import Calibration
+from compress.statistics import Calibration, count, part
 from compress.task import Batch
 from device.errors import FieldwrenError
 
@@ -33,7 +34,7 @@ class MaskedLoss:
         """The loss under a plan's masks.
 
         Raises:
-            FieldwrenError: there is no data.
+            FieldwrenError: there is no data, or the loss is not finite.
         """
         if plan not in self._known:
             self._known[plan] = self._measured(plan)
@@ -41,11 +42,18 @@ class MaskedLoss:
 
     def _measured(self, plan: Plan) -> float:
         parts, loss = self._parts, self._data.loss
-        masked = prune.mask(copy.deepcopy(self._net), self._example, plan)
+        masked = prune.mask(prune.copied(self._net), self._example, plan)
         recalibrate(masked, loss, parts)
         with torch.no_grad():
-            summed = sum(float(loss(masked, part)) * len(part[0]) for part in parts)
-        return summed / sum(len(part[0]) for part in parts)
+            summed = sum(float(loss(masked, batch)) * count(batch) for batch in parts)
+        if not math.isfinite(summed):
+            layers = few([cut.layer for cut in plan.cuts if cut.removed])
+            where = f" without channels of {layers}" if layers else ""
+            raise FieldwrenError(
+                f"the calibration's loss{where} is {summed}: look for NaN and infinity in its "
+                "inputs and in the weights"
+            )
+        return summed / sum(count(batch) for batch in parts)
 
     @property
     def _data(self) -> Calibration:
@@ -58,10 +66,10 @@ class MaskedLoss:
         parts: list[Batch] = []
         left = IMAGES
         for batch in self._data.batches():
-            parts.append(tuple(values[:left] for values in batch))
-            left -= len(parts[-1][0])
+            parts.append(part(batch, 0, left))
+            left -= count(parts[-1])
             if left <= 0:
                 break
-        if len(parts) > 1 and len(parts[-1][0]) == 1:
+        if len(parts) > 1 and count(parts[-1]) == 1:
             parts.pop()  # of one example a norm may find no statistics
         return parts

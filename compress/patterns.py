@@ -11,10 +11,12 @@ spread over the parts when channels are masked or removed.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch_pruning as tp
 from torch import nn
+from torch.nn.utils import parametrize
 from torch_pruning.dependency.node import Node
 from torch_pruning.ops import OPTYPE
 
@@ -32,6 +34,40 @@ DELICATE = frozenset(OPTYPE) - {
     OPTYPE.CONCAT,
     OPTYPE.OUTPUT,
 }
+NAMED = 4  # members that a message names
+
+
+class RefusedError(FieldwrenError):
+    """Why the channels of a layer's group cannot be removed, and what to do."""
+
+    def __init__(self, layer: str, reason: str) -> None:
+        self.layer, self.reason = layer, reason
+        super().__init__(
+            f"{layer}: its channels cannot be removed, {reason}; "
+            f'keep = ["{layer}"] leaves them whole'
+        )
+
+
+def together(refusals: Sequence[RefusedError]) -> FieldwrenError:
+    """Some refusals as one, with one `keep` for all."""
+    if len(refusals) == 1:
+        return refusals[0]
+    layers: dict[str, list[str]] = {}
+    for refusal in refusals:
+        layers.setdefault(refusal.reason, []).append(refusal.layer)
+    reasons = [f"{few(own)} ({reason})" for reason, own in layers.items()]
+    names = ", ".join(f'"{refusal.layer}"' for refusal in refusals)
+    return FieldwrenError(
+        f"some channels cannot be removed, those of {few(reasons)}; "
+        f"keep = [{names}] leaves them whole"
+    )
+
+
+def few(names: Sequence[str]) -> str:
+    """The first of some names, each once, and how many there are besides."""
+    once = list(dict.fromkeys(names))
+    rest = [f"{len(once) - NAMED} more"] if len(once) > NAMED else []
+    return ", ".join(once[:NAMED] + rest)
 
 
 def checked(graph: tp.DependencyGraph) -> tp.DependencyGraph:
@@ -119,7 +155,7 @@ def parts(group: Group, channels: int) -> int:
         count = math.lcm(count, own)
         aligned = list(member.idxs) == list(member.root_idxs) == list(range(channels))
         if not aligned or channels % count:
-            raise refusal(group, f"{title(member.dep.target)} divides them unevenly")
+            raise _refusal(group, f"{title(member.dep.target)} divides them unevenly")
     return count
 
 
@@ -134,12 +170,30 @@ def delicate(group: Group) -> list[str]:
     return [title(node) for node in nodes if _delicate(node)]
 
 
-def refusal(group: Group, reason: str) -> FieldwrenError:
-    """Why a group's channels cannot be removed, and what to do."""
-    layer = title(group[0].dep.target)
-    return FieldwrenError(
-        f'{layer}: its channels cannot be removed, {reason}; keep = ["{layer}"] leaves them whole'
-    )
+def removable(graph: tp.DependencyGraph, group: Group) -> None:
+    """See to it that every layer of a group owns its weights, and holds them as they are.
+
+    Raises:
+        RefusedError: a weight is two layers', or is computed from others.
+    """
+    owners: dict[int, list[str]] = {}
+    for name, module in graph.model.named_modules():
+        for own, parameter in module.named_parameters(name, recurse=False):
+            owners.setdefault(id(parameter), []).append(own)
+    for member in group:
+        module = member.dep.target.module
+        if not isinstance(module, nn.Module):
+            continue
+        if parametrize.is_parametrized(module):
+            raise _refusal(
+                group,
+                f"{title(member.dep.target)} computes its weights from others: torch.nn.utils."
+                "parametrize.remove_parametrizations makes them plain",
+            )
+        for parameter in module.parameters(recurse=False):
+            if len(owners.get(id(parameter), ())) > 1:
+                tied = " and ".join(owners[id(parameter)])
+                raise _refusal(group, f"{tied} are one tensor, which cannot be cut in two ways")
 
 
 def title(node: Node) -> str:
@@ -150,6 +204,10 @@ def title(node: Node) -> str:
         return "a parameter outside the known layers"
     name = str(node.name).split(" ")[0]
     return name if name[:1] != "_" else f"a {node.type.name.lower()}"
+
+
+def _refusal(group: Group, reason: str) -> RefusedError:
+    return RefusedError(title(group[0].dep.target), reason)
 
 
 def _delicate(node: Node) -> bool:

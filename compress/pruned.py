@@ -3,12 +3,13 @@
 The plan stands in the file's metadata as JSON (`plan`), so any reader of safetensors gets at both.
 """
 
+from collections import OrderedDict
 from pathlib import Path
 
 import safetensors
 from pydantic import ValidationError
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from compress.passes import Example
 from compress.prune import Plan, remove
@@ -19,8 +20,18 @@ PLAN = "plan"  # metadata
 
 
 def save(net: nn.Module, plan: Plan, path: Path | str) -> None:
-    """Write a network from which `plan` was removed; training it further changes nothing here."""
-    state = {name: value.contiguous().clone() for name, value in net.state_dict().items()}
+    """Write a network from which `plan` was removed; training it further changes nothing here.
+
+    Raises:
+        BadInputError: a layer's state is more than tensors.
+    """
+    whole = net.state_dict()
+    if foreign := [name for name, value in whole.items() if not isinstance(value, Tensor)]:
+        raise BadInputError(
+            f"{path}: {', '.join(foreign)} is no tensor (get_extra_state), and a safetensors file "
+            "holds nothing else: make it a buffer"
+        )
+    state = {name: value.contiguous().clone() for name, value in whole.items()}
     with files.replacing(Path(path)) as temporary:
         save_file(state, temporary, {PLAN: plan.model_dump_json()})
 
@@ -43,7 +54,10 @@ def load(net: nn.Module, example: Example, path: Path | str) -> nn.Module:
         raise BadInputError(f"{path}: not there, damaged or no pruned network") from error
     try:
         remove(net, example, plan)
-        net.load_state_dict(state)
+        versioned: OrderedDict[str, Tensor] = OrderedDict(state)
+        # layers ask for the version of their state: ours is the one that they write themselves
+        versioned.__dict__["_metadata"] = getattr(net.state_dict(), "_metadata", {})
+        net.load_state_dict(versioned)
     except FieldwrenError as error:
         raise BadInputError(f"{path}: {error}") from error
     except RuntimeError as error:  # whose last line names the first misfit

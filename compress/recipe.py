@@ -7,9 +7,9 @@ keys are refused with their path.
 
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
-from pydantic import Field, SerializeAsAny, ValidationError, field_validator
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from compress import tasks
 from compress.steps import (
@@ -100,6 +100,16 @@ class Recipe(Frozen):
     text: str = Field(description="the file, verbatim", repr=False)
 
     _nothing_undone = field_validator("steps")(nothing_undone)
+
+    @model_validator(mode="after")
+    def _what_is_searched_for_is_used(self) -> Self:
+        decided = self.search is not None and self.search.decide != "cells"
+        if decided and all(step.kind != "extract" for step in self.steps):
+            raise ValueError(
+                'search decides ratios that nothing takes up: give a step of kind = "extract", or '
+                'decide = "cells"'
+            )
+        return self
 
     @field_validator("name")
     @classmethod

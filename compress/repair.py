@@ -22,7 +22,6 @@ used more than once, the first use counts.
 No labels and no gradients. Memory: batches · POSITIONS · Σ outputs floats, 25 MB for ResNet-20.
 """
 
-import copy
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -36,7 +35,7 @@ from compress import prune
 from compress.criteria.filters import kernel, rows, weight
 from compress.criteria.members import TINY
 from compress.passes import Example
-from compress.statistics import Loss
+from compress.statistics import Loss, count, part, placed
 from compress.task import Batch
 from device.errors import BadInputError
 
@@ -64,8 +63,9 @@ def repair(
     two at least, chooses λ.
 
     Raises:
-        BadInputError: there is only one batch.
+        BadInputError: there is only one batch that can be used.
     """
+    batches = _usable(net, loss, batches)
     if len(batches) < 2:
         raise BadInputError(
             "repair fits on all batches but the last, which chooses λ: give it two, of fewer "
@@ -127,7 +127,14 @@ def fit(layer: Layer, x: Sequence[Tensor], y: Sequence[Tensor], *, centred: bool
 
 
 def recalibrate(net: nn.Module, loss: Loss, batches: Sequence[Batch]) -> None:
-    """Give batch norms the mean statistics of the batches."""
+    """Give batch norms the mean statistics of the batches.
+
+    Raises:
+        BadInputError: none of the batches has statistics for all norms.
+    """
+    batches = _usable(net, loss, batches)
+    if not batches:
+        raise BadInputError("a norm finds no statistics in one example: give batches of two")
     with _batch_statistics(net) as norms, torch.no_grad():
         if not norms:
             return
@@ -138,9 +145,22 @@ def recalibrate(net: nn.Module, loss: Loss, batches: Sequence[Batch]) -> None:
             loss(net, _placed(net, batch))
 
 
+def _usable(net: nn.Module, loss: Loss, batches: Sequence[Batch]) -> Sequence[Batch]:
+    """The batches without those of one example, if a norm behind a mean finds nothing in such."""
+    single = next((batch for batch in batches if count(batch) == 1), None)
+    if single is None:
+        return batches
+    try:
+        with _batch_statistics(copied := prune.copied(net)), torch.no_grad():
+            loss(copied, _placed(copied, single))
+    except ValueError:
+        return [batch for batch in batches if count(batch) > 1]
+    return batches
+
+
 def _left(original: nn.Module, example: Example, plan: prune.Plan) -> dict[str, Tensor]:
     """The outputs [out'] of every layer that a plan leaves, whatever its parts and segments."""
-    marked = copy.deepcopy(original)
+    marked = prune.copied(original)
     found = {name: layer for name, layer in marked.named_modules() if isinstance(layer, Layer)}
     with torch.no_grad():
         for layer in found.values():
@@ -174,7 +194,7 @@ def _order(net: nn.Module, loss: Loss, batch: Batch) -> dict[str, bool]:
             handles.append(module.register_forward_pre_hook(lambda m, x: entered(x[0])))
     try:
         with torch.no_grad():
-            loss(net.eval(), _placed(net, tuple(part[:1] for part in batch)))
+            loss(net.eval(), _placed(net, part(batch, 0, 1)))
     finally:
         for handle in handles:
             handle.remove()
@@ -258,7 +278,7 @@ def _places(name: str, batch: int, count: int) -> Tensor:
 
 def _placed(net: nn.Module, batch: Batch) -> Batch:
     device = next(net.parameters()).device
-    return tuple(part.to(device) for part in batch)
+    return placed(batch, device)
 
 
 @contextmanager

@@ -6,14 +6,16 @@ sums: memory is that of one batch, beside a few numbers per channel and layer.
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as trees
 
 from compress.resting import differentiable, resting
 from compress.strided import subsampled
 from compress.task import Batch, Task
-from device.errors import FieldwrenError
+from device.errors import BadInputError, FieldwrenError
 
 BATCHES = 8
 FILTERS = (nn.modules.conv._ConvNd, nn.Linear)  # layers whose output channels are filters
@@ -55,6 +57,30 @@ class Found(dict[nn.Module, Tensor]):
         new = self._gather()
         self.clear()
         self.update(new)
+
+
+def placed(batch: Batch, device: torch.device) -> Batch:
+    """A batch on a device; like all of these, of any nest of tuples, lists and dicts."""
+    return _each(lambda values: values.to(device), batch)
+
+
+def part(batch: Batch, start: int, end: int) -> Batch:
+    """Some examples of a batch."""
+    return _each(lambda values: values[start:end], batch)
+
+
+def count(batch: Batch) -> int:
+    """Examples in a batch: as many as its first values are."""
+    return len(trees.tree_leaves(batch)[0])
+
+
+def _each(change: Callable[[Any], Any], batch: Batch) -> Batch:
+    if odd := [leaf for leaf in trees.tree_leaves(batch) if not hasattr(leaf, "to")]:
+        raise BadInputError(
+            f"a batch holds tensors, or tuples, lists and dicts of them; here is {odd[0]!r:.40}"
+        )
+    found: Batch = trees.tree_map(change, batch)
+    return found
 
 
 class Calibration:
@@ -111,7 +137,7 @@ class Calibration:
             with resting(self.net), torch.no_grad():
                 for batch in self.batches():
                     self.loss(self.net, batch)
-                    examples += len(batch[0])
+                    examples += count(batch)
         finally:
             for handle in handles:
                 handle.remove()
@@ -139,7 +165,7 @@ class Calibration:
         empty = True
         for batch in self._batches:
             empty = False
-            yield tuple(part.to(device) for part in batch)
+            yield placed(batch, device)
         if empty:
             raise FieldwrenError(
                 "no calibration batches (left): a second criterion, or the same one after layers "
@@ -148,8 +174,8 @@ class Calibration:
 
     def _single(self, examples: int) -> Iterator[Batch]:
         for batch in self.batches():
-            for index in range(min(len(batch[0]), examples)):
-                yield tuple(part[index : index + 1] for part in batch)
-            examples -= len(batch[0])
+            for index in range(min(count(batch), examples)):
+                yield part(batch, index, index + 1)
+            examples -= count(batch)
             if examples <= 0:
                 return

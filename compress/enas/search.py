@@ -2,7 +2,7 @@
 
     for every epoch:  train the child's weights, unpruned, one sampled path a minibatch    [F]
                       30 steps × 10 samples: evaluate on a validation minibatch each, update
-    finalists:        the best rewards, evaluated on the whole split                        [C]
+    finalists:        the best rewards, evaluated on all whole minibatches of the split     [C]
 
 The same loop serves cells with shared weights (micro.py) and the ratios of a fixed network
 (groups.py), whose weights are trained already, and the random control, which learns nothing from
@@ -91,7 +91,7 @@ class Found(Generic[Choice]):
     """End of a search."""
 
     best: Choice
-    evaluation: Evaluation  # of the best, on the whole split
+    evaluation: Evaluation  # of the best, on all whole minibatches of the split
     rows: tuple[Row, ...]
     losses: tuple[float | None, ...]  # of the child, by epoch
     evaluations: int  # of the search, the finalists' included

@@ -82,10 +82,14 @@ class Problem:
         return best
 
     def out_of_reach(self, least: float) -> FieldwrenError:
-        """No plan is cheap enough."""
+        """No plan is cheap enough: rounding is in the way, or the largest share is."""
+        finest = [rounded(channels, 0, self.max_ratio, 1) for channels in self.whole()]
+        coarse = self.cost(self.plan(finest)) <= self.budget
+        bound = f"round_to {self.round_to}" if coarse else f"max_ratio {self.max_ratio}"
+        change = "lower round_to or raise" if coarse else "raise max_ratio or"
         return FieldwrenError(
-            f"{self.key}: the smallest network that max_ratio {self.max_ratio} allows costs "
-            f"{least:,.5g}, {self.budget:,.5g} are asked for: raise max_ratio or {self.key}"
+            f"{self.key}: the smallest network that {bound} allows costs "
+            f"{least:,.5g}, {self.budget:,.5g} are asked for: {change} {self.key}"
         )
 
 

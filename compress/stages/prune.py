@@ -26,7 +26,7 @@ def run(context: Context, net: nn.Module, step: Prune) -> Outcome:
     found = allocation.decide(
         net,
         example,
-        whole(context, net, step.keep),
+        task.head(net),
         step,
         context.seed,
         images,

@@ -23,7 +23,7 @@ class Rewards(Frozen):
         10,
         gt=0,
         description="best draws, of the last epoch if weights are trained in between, judged on "
-        "the whole validation split",
+        "all whole minibatches of the validation split",
     )
     precision: Precision = Field(
         "bf16-mixed", description="float32 all the same where bfloat16 is emulated"

@@ -150,3 +150,15 @@ def test_steps_that_build_on_each_other_are_taken(
 def test_no_such_recipe_names_the_shipped_ones() -> None:
     with pytest.raises(BadInputError, match=r"nothing\.toml.*birds-quick"):
         recipe.load("nothing.toml")
+
+
+def test_ratios_that_are_searched_for_must_be_taken_up(tmp_path: Path) -> None:
+    text = recipe.find("cifar10-enas-small").read_text()
+    begin = text.index('[[steps]]\nkind = "extract"')
+    end = text.index("[[steps]]", begin + 1)
+    path = tmp_path / "r.toml"
+    path.write_text(text[:begin] + text[end:])
+    with pytest.raises(BadInputError, match=r'search decides ratios .* kind = "extract", or'):
+        recipe.load(path)
+    path.write_text(path.read_text().replace("[search]\n", '[search]\ndecide = "cells"\n'))
+    recipe.load(path)

@@ -119,7 +119,7 @@ def test_pictures_of_another_size(
 
 @pytest.mark.parametrize(
     ("table", "match"),
-    [("[search]", r"has no \[search\]"), ('[[steps]]\nkind = "extract"', "has no extract step")],
+    [("[search]", r"has no \[search\]"), ('[[steps]]\nkind = "extract"', "that nothing takes up")],
 )
 def test_a_recipe_without_what_is_compared_is_refused(
     table: str, match: str, tmp_path: Path
