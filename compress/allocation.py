@@ -19,6 +19,7 @@ from compress.figures import Figure
 from compress.importance import distribution
 from compress.masked_loss import MaskedLoss
 from compress.passes import Example
+from compress.patterns import together
 from compress.policies import POLICIES, Problem
 from compress.prune import Cut, Plan, Scored
 from compress.statistics import Calibration
@@ -163,10 +164,9 @@ def _explained(net: nn.Module, example: Example, cuts: Iterable[Cut]) -> Iterato
     try:
         yield
     except prune.BROKEN as broken:
-        refused = prune.refused(net, example, cuts)
-        if refused is None:
-            raise
-        raise refused from broken
+        if refusals := prune.refusals(net, example, cuts):
+            raise together(refusals) from broken
+        raise
 
 
 def _none(net: nn.Module) -> Deployed:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch_pruning as tp
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch_pruning.dependency.node import Node
 from torch_pruning.ops import OPTYPE
@@ -184,11 +184,13 @@ def removable(graph: tp.DependencyGraph, group: Group) -> None:
         module = member.dep.target.module
         if not isinstance(module, nn.Module):
             continue
-        if parametrize.is_parametrized(module):
+        by_hook = isinstance(vars(module).get("weight"), Tensor)  # old-style norms and masks
+        if by_hook or parametrize.is_parametrized(module):
             raise _refusal(
                 group,
-                f"{title(member.dep.target)} computes its weights from others: torch.nn.utils."
-                "parametrize.remove_parametrizations makes them plain",
+                f"{title(member.dep.target)} computes its weight from others: remove_"
+                f"{'weight_norm (or the like)' if by_hook else 'parametrizations'} of "
+                "torch.nn.utils makes it plain",
             )
         for parameter in module.parameters(recurse=False):
             if len(owners.get(id(parameter), ())) > 1:

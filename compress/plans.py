@@ -105,7 +105,7 @@ def remove(net: nn.Module, example: Example, plan: Plan) -> nn.Module:
         for group in _groups(graph, net, Plan(cuts=(cut,))):
             group.prune()
     for name, parameter in net.named_parameters():  # torch_pruning makes new ones
-        parameter.requires_grad_(learns[name])
+        parameter.requires_grad_(learns.get(name, True))
     return net
 
 

@@ -19,7 +19,7 @@ from compress.patterns import RefusedError
 from compress.plans import Cut, Plan, Scored, mask, one_slope, remove, whole_groups
 from compress.statistics import Calibration
 from compress.tracing import BROKEN, ROOTS, copied
-from compress.trials import AGREEMENT, difference, proven, refused, trial
+from compress.trials import AGREEMENT, difference, proven, refusals, trial
 from device.errors import BadInputError, FieldwrenError
 
 __all__ = [
@@ -35,7 +35,7 @@ __all__ = [
     "mask",
     "one_slope",
     "proven",
-    "refused",
+    "refusals",
     "remove",
     "score_groups",
     "untouched",

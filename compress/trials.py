@@ -17,6 +17,7 @@ from compress.tracing import BROKEN, copied
 from device.errors import FieldwrenError
 
 AGREEMENT = 1e-5  # largest |masked − removed| over the outputs
+DIFFERS = "would compute something else"
 
 
 def difference(net: nn.Module, example: Example, plan: Plan) -> float:
@@ -47,14 +48,18 @@ def proven(net: nn.Module, example: Example, plan: Plan) -> float:
     try:
         error = difference(net, example, plan)
     except (RefusedError, *BROKEN) as broken:
-        raise refused(net, example, plan.cuts) or FieldwrenError(
+        if wrong := refusals(net, example, plan.cuts):
+            raise patterns.together(wrong) from broken
+        raise FieldwrenError(
             "the network does not run without all of the plan's channels, though without those of "
             f"each group alone: {tracing.said(broken)}"
         ) from broken
     if error <= AGREEMENT:
         return error
-    wrong = [cut.layer for cut in plan.cuts if cut.removed and trial(net, example, cut)]
-    names = ", ".join(f'"{layer}"' for layer in wrong)
+    wrong = refusals(net, example, plan.cuts)
+    if any(not refusal.reason.endswith(DIFFERS) for refusal in wrong):
+        raise patterns.together(wrong)
+    names = ", ".join(f'"{refusal.layer}"' for refusal in wrong)
     raise FieldwrenError(
         f"masked and pruned networks differ by {error:.2g}, allowed {AGREEMENT:.0e}: "
         + (
@@ -66,10 +71,9 @@ def proven(net: nn.Module, example: Example, plan: Plan) -> float:
     )
 
 
-def refused(net: nn.Module, example: Example, cuts: Iterable[Cut]) -> FieldwrenError | None:
+def refusals(net: nn.Module, example: Example, cuts: Iterable[Cut]) -> list[RefusedError]:
     """Which of some cuts cannot be made, each tried alone."""
-    wrong = [found for cut in cuts if cut.removed and (found := trial(net, example, cut))]
-    return patterns.together(wrong) if wrong else None
+    return [found for cut in cuts if cut.removed and (found := trial(net, example, cut))]
 
 
 def trial(
@@ -80,7 +84,7 @@ def trial(
     try:
         if difference(net, example, plan) <= AGREEMENT:
             return None
-        reason = f"{names or 'what follows'} would compute something else"
+        reason = f"{names or 'what follows'} {DIFFERS}"
     except RefusedError as refusal:
         return refusal
     except BROKEN as broken:

@@ -121,20 +121,25 @@ class Columns(Foreign):
 
 
 class Regrouped(Foreign):
-    """ShuffleNet's unit: half the channels pass, and all change places."""
+    """ShuffleNet's units: two branches or half the channels, then all change places."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.c = _relu(8, 8, 3)
+        self.c, self.d, self.e = _relu(16, 8, 3), _relu(16, 8, 3), _relu(8, 8, 3)
+        self.f = _relu(8, 8, 3)
 
     def between(self, x: Tensor) -> Tensor:
-        for _ in range(2):
+        x = _regroup(torch.cat((self.c(x), self.d(x)), 1))
+        for layer in (self.e, self.f):
             left, right = x.chunk(2, 1)
-            x = torch.cat((left, self.c(right)), 1)
-            batch, channels, height, width = x.shape
-            x = x.view(batch, 2, channels // 2, height, width).transpose(1, 2).contiguous()
-            x = x.view(batch, channels, height, width)
+            x = _regroup(torch.cat((left, layer(right)), 1))
         return x
+
+
+def _regroup(x: Tensor) -> Tensor:
+    batch, channels, height, width = x.shape
+    x = x.view(batch, 2, channels // 2, height, width).transpose(1, 2).contiguous()
+    return x.view(batch, channels, height, width)
 
 
 class Parametrized(Foreign):

@@ -116,6 +116,37 @@ def test_a_measured_cost_above_its_prediction_is_planned_again(
     assert 90 < spent.measured <= 100
 
 
+@pytest.mark.parametrize(
+    ("key", "advice"), [("milliseconds", "nothing else to do$"), ("macs", "ask for more$")]
+)
+def test_a_budget_that_no_plan_meets_is_refused(
+    task: Birds, net: nn.Module, monkeypatch: pytest.MonkeyPatch, key: str, advice: str
+) -> None:
+    class Stubborn(Fickle):
+        def measured(self, plan: prune.Plan, net: nn.Module) -> float:
+            return 101.0 if key == "milliseconds" else 0.61 * sum(c.channels for c in plan.cuts)
+
+    monkeypatch.setitem(COSTS, key, Stubborn)
+    with pytest.raises(FieldwrenError, match=rf"^{key}: .* after 4 plans: .*{advice}"):
+        _decide(task, net, **{key: 0.6 if key == "macs" else 100.0})
+
+
+@pytest.mark.parametrize(
+    ("table", "advice"),
+    [
+        ({"round_to": 8}, "round_to 8 allows .*: lower round_to or raise macs"),
+        ({"round_to": 1, "max_ratio": 0.3}, "max_ratio 0.3 allows .*: raise max_ratio or macs"),
+    ],
+)
+def test_what_keeps_a_budget_out_of_reach_is_named(table: dict[str, object], advice: str) -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Conv2d(16, 4, 3)
+    )
+    step = Prune.model_validate({"kind": "prune", "criterion": "l1", "macs": 0.2, **table})
+    with pytest.raises(FieldwrenError, match=advice):
+        allocation.make_plan(net, torch.randn(1, 3, 9, 9), [net[4]], step, 0)
+
+
 def test_files_that_do_not_exist_cannot_be_weighed(task: Birds, net: nn.Module) -> None:
     step = Prune(kind="prune", criterion="l1", bytes=10_000)
     with pytest.raises(FieldwrenError, match="exported file"):

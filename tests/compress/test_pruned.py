@@ -1,11 +1,12 @@
 """A pruned network comes back from its file, and everything else is refused in one line."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from compress import allocation, count, prune, pruned
 from compress.steps import Prune
@@ -79,3 +80,54 @@ def test_a_file_that_is_none_is_refused(
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"small\.safetensors: not there"):
         pruned.load(_net(0), real.photos(32), tmp_path / "small.safetensors")
+
+
+class Versioned(nn.Module):
+    """Reads its state by the version that it had when it was saved, and may hold more than that."""
+
+    _version = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.b(self.a(x).relu())
+        return y
+
+    def _load_from_state_dict(
+        self, state: dict[str, Any], prefix: str, told: dict[str, Any], *rest: Any
+    ) -> None:
+        if told.get("version") != 2:
+            raise ValueError("version should be 2")
+        super()._load_from_state_dict(state, prefix, told, *rest)
+
+
+class Counting(Versioned):
+    """More than tensors."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"seen": 1}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        """Nothing is needed."""
+
+
+def _cut(net: Versioned) -> prune.Plan:
+    plan = prune.Plan(cuts=(prune.Cut(layer="a", channels=16, removed=(3,), members=()),))
+    prune.remove(net, real.photos(16), plan)
+    return plan
+
+
+def test_layers_are_told_the_version_of_their_state(tmp_path: Path) -> None:
+    net = Versioned().eval()
+    pruned.save(net, _cut(net), tmp_path / "small.safetensors")
+    fresh = pruned.load(Versioned().eval(), real.photos(16), tmp_path / "small.safetensors")
+    with torch.no_grad():
+        assert torch.equal(fresh(real.photos(16)), net(real.photos(16)))
+
+
+def test_state_that_is_no_tensor_is_refused(tmp_path: Path) -> None:
+    net = Counting().eval()
+    with pytest.raises(BadInputError, match=r"small\.safetensors: _extra_state is no tensor"):
+        pruned.save(net, _cut(net), tmp_path / "small.safetensors")

@@ -14,6 +14,7 @@ from compress.stages import Context
 from compress.stages import prune as stage
 from compress.steps import Prune
 from compress.task import Batch
+from device.errors import BadInputError
 from tests.compress import graphs, patterns, shapes
 
 
@@ -190,6 +191,44 @@ def test_recalibrated_norms_hold_the_mean_over_the_batches() -> None:
     assert torch.allclose(net[0].running_mean, every.mean((0, 2, 3)), atol=1e-6)
     assert net[0].momentum == 0.1
     assert not net[0].training
+
+
+def _pooled() -> nn.Module:
+    """A norm behind a global mean has one value a channel and example."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Conv2d(8, 8, 1),
+        nn.BatchNorm2d(8),
+        nn.Flatten(),
+        nn.Linear(8, 4),
+    ).eval()
+
+
+def test_a_batch_of_one_is_left_out_where_a_norm_finds_nothing_in_it() -> None:
+    net, batches = _pooled(), _batches()
+    x = batches[0][0][:1]
+    single = [(images[:1], labels[:1]) for images, labels in batches]
+    plan = prune.Plan(cuts=(prune.Cut(layer="0", channels=8, removed=(1,), members=()),))
+    found = []
+    for data in (batches, [*batches, single[0]]):
+        pruned = prune.remove(copy.deepcopy(net), x, plan)
+        repair.repair(pruned, net, x, plan, _loss, data)
+        found.append(pruned.state_dict())
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+    with pytest.raises(BadInputError, match="one example: give batches of two"):
+        repair.recalibrate(copy.deepcopy(net), _loss, single)
+    with pytest.raises(BadInputError, match="give it two"):
+        repair.repair(copy.deepcopy(net), net, x, plan, _loss, [batches[0], single[0]])
+
+
+def test_a_batch_of_one_counts_where_norms_can_do_with_it() -> None:
+    net, batches = nn.Sequential(nn.BatchNorm2d(3)), _batches(2)
+    single = (batches[1][0][:1], batches[1][1][:1])
+    repair.recalibrate(net, lambda n, b: n(b[0]), [batches[0], single])
+    means = [images.mean((0, 2, 3)) for images, _ in (batches[0], single)]
+    assert torch.allclose(net[0].running_mean, (means[0] + means[1]) / 2, atol=1e-6)
 
 
 def test_a_recipe_can_ask_for_it(tmp_path: Path) -> None:
