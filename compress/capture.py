@@ -6,6 +6,8 @@ from contextlib import ExitStack
 import torch
 from torch import Tensor, nn
 
+from compress.passes import first
+
 
 def inputs(net: nn.Module, names: Iterable[str], run: Callable[[], object]) -> dict[str, Tensor]:
     """Everything that the named layers of `net` read while `run` runs it, examples joined.
@@ -19,7 +21,8 @@ def inputs(net: nn.Module, names: Iterable[str], run: Callable[[], object]) -> d
         for name in names:
             seen = found.setdefault(name, [])
             handle = net.get_submodule(name).register_forward_pre_hook(
-                lambda _, arguments, seen=seen: seen.append(arguments[0].clone())
+                lambda _, x, named, seen=seen: seen.append(first(x, named).clone()),
+                with_kwargs=True,
             )
             hooks.callback(handle.remove)
         net.eval()

@@ -1,5 +1,6 @@
 """One pass of a network of any form: its inputs in order, its answer as a list of tensors."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,6 +15,14 @@ Example = Tensor | tuple[Any, ...]  # the input of one pass, or all its inputs i
 def inputs(example: Example) -> tuple[Any, ...]:
     """What to call the network with."""
     return example if isinstance(example, tuple) else (example,)
+
+
+def first(arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+    """The first input of a layer's call, by position or by name: `layer(x)`, `layer(input=x)`.
+
+    For hooks that are registered `with_kwargs=True`; without, they see inputs by position alone.
+    """
+    return arguments[0] if arguments else next(iter(named.values()))
 
 
 def exact(example: Example) -> Example:

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from compress import prune
 from compress.criteria.filters import kernel, rows, weight
 from compress.criteria.members import TINY
-from compress.passes import Example
+from compress.passes import Example, first
 from compress.statistics import Loss, count, part, placed
 from compress.task import Batch
 from device.errors import BadInputError
@@ -191,7 +191,11 @@ def _order(net: nn.Module, loss: Loss, batch: Batch) -> dict[str, bool]:
         if isinstance(module, Layer):
             handles.append(module.register_forward_hook(lambda m, x, y, name=name: left(name, y)))
         elif isinstance(module, Norm):
-            handles.append(module.register_forward_pre_hook(lambda m, x: entered(x[0])))
+            handles.append(
+                module.register_forward_pre_hook(
+                    lambda m, x, named: entered(first(x, named)), with_kwargs=True
+                )
+            )
     try:
         with torch.no_grad():
             loss(net.eval(), _placed(net, part(batch, 0, 1)))
@@ -224,7 +228,10 @@ def _calls(
     for name in names:
         layer = net.get_submodule(name)
         handles.append(
-            layer.register_forward_hook(lambda m, x, y, name=name: hook(name, m, x[0], y))
+            layer.register_forward_hook(
+                lambda m, x, named, y, name=name: hook(name, m, first(x, named), y),
+                with_kwargs=True,
+            )
         )
     try:
         with torch.no_grad(), suppress(_Enough):

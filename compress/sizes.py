@@ -23,7 +23,7 @@ from torch_pruning.dependency.node import Node
 from compress import prune
 from compress.criteria.base import Group
 from compress.criteria.members import CONSUMERS
-from compress.passes import Example, inputs
+from compress.passes import Example, first, inputs
 from compress.resting import resting
 
 
@@ -137,9 +137,9 @@ def _run(net: nn.Module, example: Example) -> tuple[dict[str, int], dict[str, tu
     counter = FlopCounterMode(display=False)
     before: dict[str, int] = {}
 
-    def enter(name: str, values: tuple[Tensor, ...]) -> None:
+    def enter(name: str, x: Tensor) -> None:
         before[name] = int(counter.get_total_flops())
-        shapes[name] = tuple(values[0].shape)
+        shapes[name] = tuple(x.shape)
 
     def leave(name: str) -> None:
         macs[name] = macs.get(name, 0) + (int(counter.get_total_flops()) - before[name]) // 2
@@ -148,7 +148,9 @@ def _run(net: nn.Module, example: Example) -> tuple[dict[str, int], dict[str, tu
     for name, module in net.named_modules():
         if isinstance(module, prune.ROOTS):
             handles += [
-                module.register_forward_pre_hook(lambda _, values, name=name: enter(name, values)),
+                module.register_forward_pre_hook(
+                    lambda _, x, named, name=name: enter(name, first(x, named)), with_kwargs=True
+                ),
                 module.register_forward_hook(lambda *_, name=name: leave(name)),
             ]
     try:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as trees
 
+from compress.passes import first
 from compress.resting import differentiable, resting
 from compress.strided import subsampled
 from compress.task import Batch, Task
@@ -127,11 +128,13 @@ class Calibration:
         """Sum of `measure` over every call of every layer, divided by the number of examples."""
         totals: dict[nn.Module, Tensor] = {}
 
-        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            found = measure(layer, inputs[0], output)
+        def hook(layer: nn.Module, inputs: tuple[Any, ...], named: Any, output: Tensor) -> None:
+            found = measure(layer, first(inputs, named), output)
             totals[layer] = totals[layer] + found if layer in totals else found
 
-        handles = [layer.register_forward_hook(hook) for layer in self.layers(kinds)]
+        handles = [
+            layer.register_forward_hook(hook, with_kwargs=True) for layer in self.layers(kinds)
+        ]
         examples = 0
         try:
             with resting(self.net), torch.no_grad():

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from compress import distributed
 from compress.costs.one_layer import Form, write
 from compress.costs.times import Times
+from compress.passes import first
 from compress.sizes import Layer, Size, Sizes
 from compress.task import Deployed
 from device.runtime import Runtime
@@ -115,7 +116,9 @@ def _shapes(net: nn.Module, deployed: Deployed) -> dict[str, tuple[int, ...]]:
         found[name] = tuple(x.shape)
 
     handles = [
-        module.register_forward_pre_hook(lambda _, x, name=name: seen(name, x[0]))
+        module.register_forward_pre_hook(
+            lambda _, x, named, name=name: seen(name, first(x, named)), with_kwargs=True
+        )
         for name, module in net.named_modules()
         if isinstance(module, nn.modules.conv._ConvNd | nn.Linear)
     ]

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
+from compress.passes import first
 from compress.quantization import fake
 from device.errors import FieldwrenError
 from models.projections import Projection
@@ -86,9 +87,9 @@ class Simulation(fx.Interpreter):
         return result if point is None else point(result)
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        layer, x = self.fetch_attr(target), first(args, kwargs)
         if target in self.absorbed:
-            return args[0]
-        layer, x = self.fetch_attr(target), args[0]
+            return x
         if isinstance(layer, NORMS) and layer.track_running_stats:
             statistics = layer.running_mean, layer.running_var
             return F.batch_norm(x, *statistics, layer.weight, layer.bias, eps=layer.eps)

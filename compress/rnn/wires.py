@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compress.passes import first
 from compress.resting import resting
 from compress.rnn.adopt import recurrent
 from compress.rnn.forms import columns_read
@@ -71,7 +72,7 @@ def _outputs(found: Rows) -> Callable[..., None]:
 
 def _inputs(found: Rows) -> Callable[..., None]:
     def note(_layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
-        x = inputs[0] if inputs else named["input" if "input" in named else "x"]
+        x = first(inputs, named)
         found.update(vectors(x))
 
     return note
