@@ -73,11 +73,13 @@ def few(names: Sequence[str]) -> str:
 def checked(graph: tp.DependencyGraph) -> tp.DependencyGraph:
     """Put what reads the portions of a torch.split into the portions' order.
 
-    torch_pruning finds the readers from the network's end and gives them the portions as found.
+    torch_pruning finds the readers from the network's end and gives them the portions as found,
+    to each another one. Where a portion has several readers, as in C2f blocks, they are told.
 
     Raises:
         FieldwrenError: the network slices axis 1, where torch_pruning may search for ever.
     """
+    shared = False
     for node in graph.module2node.values():
         if node.type == OPTYPE.SLICE and node.module.dim == 1:
             raise FieldwrenError(
@@ -87,6 +89,10 @@ def checked(graph: tp.DependencyGraph) -> tp.DependencyGraph:
             )
         if node.type == OPTYPE.SPLIT:
             node.outputs.sort(key=lambda reader, split=node.grad_fn: _portion(reader, split))
+            shared |= _share(node)
+    for node in graph.module2node.values() if shared else ():
+        if node.type == OPTYPE.CONCAT:
+            node.module.concat_sizes = None  # was found from other portions
     return graph
 
 
@@ -137,8 +143,54 @@ def portions(
 
 
 def _portion(reader: Node, split: Any) -> int:
-    sources = reader.grad_fn.next_functions
-    return min((number for source, number in sources if source is split), default=0)
+    return min(_read(reader, split), default=0)
+
+
+def _read(reader: Node, split: Any) -> list[int]:
+    """The numbers of the portions that a layer or an operation reads, in its own order."""
+    return [number for source, number in reader.grad_fn.next_functions if source is split]
+
+
+class _Shared(list[int]):
+    """Offsets that torch_pruning slices by reader, [n : n + 2], where readers share portions."""
+
+    def __init__(self, bounds: list[tuple[int, int]]) -> None:
+        super().__init__([bound for pair in bounds for bound in pair])
+
+    def __getitem__(self, index: Any) -> Any:
+        return super().__getitem__(slice(2 * index.start, 2 * index.start + 2))
+
+
+def _share(node: Node) -> bool:
+    """Give the portions of a split to all that read them, by number; whether that was needed."""
+    split, sizes, taken, numbers = node.grad_fn, _sizes(node), dict[Node, int](), []
+    for reader in node.outputs:  # as often as it reads
+        read, time = _read(reader, split), taken.get(reader, 0)
+        if time >= len(read):
+            return False
+        numbers.append(read[time])
+        taken[reader] = time + 1
+    if not sizes or len(set(numbers)) == len(numbers):
+        return False
+    starts = [sum(sizes[:number]) for number in numbers]
+    node.module.split_sizes = [sizes[number] for number in numbers]
+    node.module.offsets = _Shared(
+        [(start, start + sizes[number]) for start, number in zip(starts, numbers, strict=True)]
+    )
+    return True
+
+
+def _sizes(node: Node) -> list[int]:
+    """The portions that a split of channels was made into."""
+    split = node.grad_fn
+    if getattr(split, "_saved_dim", None) != 1:
+        return []
+    if hasattr(split, "_saved_split_sizes"):
+        return [int(size) for size in split._saved_split_sizes]
+    if not hasattr(split, "_saved_split_size"):
+        return []
+    size, whole = int(split._saved_split_size), int(split._saved_self_sym_sizes[1])
+    return [min(size, whole - start) for start in range(0, whole, size)]
 
 
 def parts(group: Group, channels: int) -> int:

@@ -112,7 +112,11 @@ def remove(net: nn.Module, example: Example, plan: Plan) -> nn.Module:
 def whole_groups(net: nn.Module, example: Example, plan: Plan) -> list[Group]:
     """torch_pruning's group of every cut, with all its channels."""
     graph = tracing.traced(net, example)
-    return [_whole(graph, net, cut) for cut in plan.cuts]
+    found = [_whole(graph, net, cut) for cut in plan.cuts]
+    for cut, group in zip(plan.cuts, found, strict=True):
+        if cut.removed:
+            patterns.removable(graph, group)
+    return found
 
 
 def one_slope(module: nn.Module) -> bool:

@@ -50,6 +50,21 @@ class Halves(nn.Module):
         return torch.cat((self.left(left), self.right(right)), 1)
 
 
+class Partial(nn.Module):
+    """C2f: both halves are joined with what is made of the second, and of that again."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.spread = _relu(width, 2 * width)
+        self.one, self.two = _relu(width, width, 3), _relu(width, width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = list(self.spread(x).chunk(2, 1))
+        parts.append(self.one(parts[-1]))
+        parts.append(self.two(parts[-1]))
+        return torch.cat(parts, 1)
+
+
 class Gated(nn.Module):
     """Gated linear unit: one half of the channels multiplies the other."""
 
@@ -205,6 +220,7 @@ SMALL: dict[str, Callable[[int], nn.Module]] = {
     "bottleneck": _body(lambda w: Bottleneck(w, 4 * w, 2), 4),
     "concat": _body(lambda w: Inception(w, (w, w // 2, w, w // 2, w, w)), 4),
     "chunk": _body(Halves, 2),
+    "partial": _body(Partial, 4),
     "gate": _body(Gated),
     "split by sizes": _body(Portions),
     "depthwise": _body(lambda w: Separable(w, 5)),

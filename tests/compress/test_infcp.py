@@ -125,6 +125,13 @@ def test_folding_and_masking_and_removing_agree(make: Callable[..., nn.Module]) 
         assert torch.allclose(masked(_input(1)), removed(_input(1)), atol=1e-5, rtol=0)
 
 
+def _twins() -> list[nn.Module]:
+    """Two layers with one weight, into which a gate would be multiplied twice."""
+    one, other = nn.Conv2d(16, 16, 1), nn.Conv2d(16, 16, 1)
+    other.weight = one.weight
+    return [one, other]
+
+
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
@@ -134,7 +141,11 @@ def test_folding_and_masking_and_removing_agree(make: Callable[..., nn.Module]) 
         ),
         (
             [nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 16, 3))],
-            r'^layers\.0 has no weights .*: keep = \["layers\.0"\]',
+            r'^layers\.0: .* computes its weight from others.*; keep = \["layers\.0"\]',
+        ),
+        (
+            [nn.Conv2d(3, 16, 3), *_twins()],
+            r"^layers\.0: .*layers\.1\.weight and layers\.2\.weight are one tensor",
         ),
     ],
 )

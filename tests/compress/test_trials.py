@@ -81,8 +81,9 @@ def test_a_shared_layer_is_one_layer() -> None:
 def test_a_plan_that_would_cut_a_tied_weight_is_not_carried_out() -> None:
     net, x = _build(foreign.Tied)
     cut = prune.Cut(layer="a.conv", channels=16, removed=(1,), members=())
-    with pytest.raises(FieldwrenError, match="are one tensor"):
-        prune.remove(net, x, prune.Plan(cuts=(cut,)))
+    for use in (prune.remove, prune.mask, prune.whole_groups):
+        with pytest.raises(FieldwrenError, match="are one tensor"):
+            use(net, x, prune.Plan(cuts=(cut,)))
 
 
 @pytest.mark.parametrize("head", [["h"], nn.Linear(16, 5), "h"], ids=["names", "layer", "name"])
