@@ -2,6 +2,7 @@
 
 import copy
 
+import torch
 from torch import nn
 
 from compress import advance, names
@@ -10,6 +11,7 @@ from compress.quantization import simulate
 from compress.recipe import CHANNELS, Recipe
 from compress.rnn.adopt import adopt, recurrent
 from compress.stages import STAGES, resize
+from compress.statistics import part
 from compress.steps import Codebook, Distil, Qat, Sparse, Tuning
 from compress.task import Task
 from device.errors import BadInputError, FieldwrenError
@@ -23,7 +25,7 @@ def check(recipe: Recipe, task: Task, net: nn.Module) -> None:
 
     Raises:
         FieldwrenError: a step does not fit the task or its fresh network; a teacher's file is not
-            there.
+            there, or does not fit the task's examples.
     """
     known = called = recipe.search is None  # what a search will find is not
     for step in advance.stages(recipe):
@@ -55,11 +57,17 @@ def _kinds(step: advance.Stage, kind: str, net: nn.Module) -> None:
 
 
 def _lessons(step: advance.Stage, kind: str, task: Task, net: nn.Module, called: bool) -> None:
-    """That the layers that a step's training compares are there and can be compared."""
+    """That the layers that a step's training compares are there and can be compared, and that
+    what a file teaches can be learned: of two examples.
+    """
     for training in (step, getattr(step, "finetune", None)):
         table = training.distil if isinstance(training, Tuning) else False
-        if not isinstance(table, Distil) or not (table.hints or table.attention):
+        if not isinstance(table, Distil):
             continue
+        foreign = table.teacher != sources.BASELINE
+        if not (foreign or table.hints or table.attention):
+            continue
+        table = table.model_copy(update={"cache": None})  # nothing is written yet
         if not called:  # the student's names are not known, and the teacher stands in for it
             table = table.model_copy(
                 update={
@@ -68,10 +76,18 @@ def _lessons(step: advance.Stage, kind: str, task: Task, net: nn.Module, called:
                 }
             )
         try:
-            with guided(table, net, task, net, task.example()):
-                pass
+            with guided(table, net, task, net, task.example()) as guide:
+                if foreign:
+                    _taught(net, task, guide.teacher)
         except FieldwrenError as error:
             raise BadInputError(f"{kind}: {error}") from error
+
+
+def _taught(net: nn.Module, task: Task, teacher: nn.Module | None) -> None:
+    """One loss, of which nothing stays."""
+    batch = part(next(iter(task.batches(0, 0))), 0, 2)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        task.loss(copy.deepcopy(net).eval(), batch, teacher)
 
 
 def _layers(step: advance.Stage, kind: str, net: nn.Module) -> None:

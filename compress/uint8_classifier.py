@@ -22,22 +22,24 @@ class Uint8Classifier:
         try:
             self.labels = tuple(labels.read_text(encoding="utf-8").splitlines())
             self._interpreter = Interpreter(model_content=path.read_bytes(), num_threads=1)
-        except (OSError, ValueError) as error:
+            self._interpreter.allocate_tensors()
+        except (OSError, ValueError, RuntimeError) as error:
             raise BadInputError(f"{path}, {labels}: not a readable classifier: {error}") from error
-        self._interpreter.allocate_tensors()
         inputs, outputs = (
             self._interpreter.get_input_details(),
             self._interpreter.get_output_details(),
         )
-        self._input, self._output = inputs[0]["index"], outputs[0]["index"]
-        shape = [int(size) for size in inputs[0]["shape"]]
-        answers = int(outputs[0]["shape"][-1])
-        if inputs[0]["dtype"] != np.uint8 or len(shape) != 4 or answers != len(self.labels):
+        shapes = [tuple(int(size) for size in one["shape"]) for one in (*inputs, *outputs)]
+        height, width = shapes[0][1:3] if len(shapes[0]) == 4 else (0, 0)
+        expected = [(1, height, width, 3), (1, len(self.labels))]
+        if len(inputs) != 1 or inputs[0]["dtype"] != np.uint8 or shapes[:2] != expected:
             raise BadInputError(
-                f"{path}: expected a model that takes uint8 pixels and gives one value for each of "
-                f"its {len(self.labels)} labels; put any other model into a bundle"
+                f"{path}: expected a model that takes uint8 pixels [1, height, width, 3] and gives "
+                f"one value for each of its {len(self.labels)} labels; put any other model into a "
+                "bundle"
             )
-        self.height, self.width = shape[1:3]
+        self._input, self._output = inputs[0]["index"], outputs[0]["index"]
+        self.height, self.width = height, width
         self._scale: Any = None if outputs[0]["dtype"] == np.float32 else outputs[0]["quantization"]
 
     def __call__(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:

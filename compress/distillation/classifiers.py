@@ -1,6 +1,7 @@
 """Classifiers that teach: they see the student's pictures and answer with the student's labels."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,14 +20,40 @@ from device.manifest import ImageInput
 
 LEAST = 1 / 512  # half a step of a probability in eight bits
 IMAGENET = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], np.float32)  # mean, deviation
-NO_SUM = 1e-3  # by how much probabilities may miss a sum of one
+NO_SUM = 1e-3  # by how much probabilities may miss a sum of one, and lie above one
 
 
 def plain(label: str) -> str:
-    """A species' name without its Latin name, case, hyphens and possessive."""
+    """A species' name without its Latin name, case, hyphens and possessive, in any alphabet."""
     common = re.search(r"\(([^()]*)\)\s*$", label)
     name = (common[1] if common else label).lower().replace("'s", "")
-    return " ".join(re.findall(r"[a-z]+", name))
+    return " ".join(re.findall(r"[^\W_]+", name))
+
+
+def columns(labels: Sequence[str], known: Sequence[str]) -> list[int]:
+    """Where each label is among those a teacher knows, −1 for what it does not.
+
+    By `plain` name; else without numbers, as in 007.Blue_Jay, where no other label differs by
+    them alone.
+    """
+    own, others = [plain(label) for label in labels], [plain(label) for label in known]
+    alone = [Counter(map(_words, set(names))) for names in (own, others)]
+    by_name = {name: index for index, name in enumerate(others)}
+    by_words = {_words(name): index for name, index in by_name.items()}
+
+    def find(name: str) -> int:
+        words = _words(name)
+        if not name:
+            return -1
+        if name in by_name or not words or any(found[words] != 1 for found in alone):
+            return by_name.get(name, -1)
+        return by_words[words]
+
+    return [find(name) for name in own]
+
+
+def _words(name: str) -> str:
+    return " ".join(re.findall(r"[^\W\d_]+", name))
 
 
 class _Classifier(nn.Module):
@@ -36,8 +63,7 @@ class _Classifier(nn.Module):
         super().__init__()
         assert isinstance(student.preprocessing, ImageInput)
         self.front = student.preprocessing
-        places = {plain(label): index for index, label in enumerate(labels)}
-        found = [places.get(plain(label), -1) for label in student.labels]
+        found = columns(student.labels, labels)
         if max(found, default=-1) < 0:
             raise BadInputError(f"{source}: the teacher knows none of the student's labels")
         self.columns = torch.tensor(found)
@@ -77,17 +103,23 @@ class BundleClassifier(_Classifier):
 
 
 class FileClassifier(_Classifier):
-    """A .tflite that takes uint8 pixels and gives one probability a label."""
+    """A .tflite that takes uint8 pixels and gives one value a label.
+
+    Probabilities if those of a grey picture are between 0 and 1, else logits.
+    """
 
     def __init__(self, path: Path, labels: Path, student: Deployed) -> None:
         model = Uint8Classifier(path, labels)
         super().__init__(student, model.labels, labels)
         self._model = model
+        grey = model(np.full((model.height, model.width, 3), 127, np.uint8))
+        self._probabilities = grey.min() >= 0 and grey.max() <= 1 + NO_SUM
 
     def forward(self, batch: Tensor) -> Tensor:
         sized = self.pixels(batch, self._model.height, self._model.width)
-        views = sized.round().to(torch.uint8).numpy()
-        answers = [np.log(np.maximum(self._model(view), LEAST))[None] for view in views]
+        answers = [self._model(view)[None] for view in sized.round().to(torch.uint8).numpy()]
+        if self._probabilities:
+            answers = [np.log(np.maximum(answer, LEAST)) for answer in answers]
         return self.ordered(answers, batch)
 
 

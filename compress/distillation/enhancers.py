@@ -35,6 +35,20 @@ class _Enhancer(nn.Module):
         """[time] → as many samples or fewer, in any shape."""
         raise NotImplementedError
 
+    def _probe(self) -> None:
+        """Ask for silence.
+
+        Raises:
+            BadInputError: the answer is not as long; and whatever the model's runtime raises.
+        """
+        asked = self._samples or PROBE
+        answered = self.sound(np.zeros(asked, np.float32)).size
+        if not asked / 2 <= answered <= 2 * asked:  # a last frame may be missing or filled up
+            raise BadInputError(
+                f"{self._path}: answers {asked} samples with {answered} values: a teacher answers "
+                "with a waveform of the same length"
+            )
+
     def forward(self, noisy: Tensor) -> Tensor:
         """[example, time] → [example, time].
 
@@ -90,16 +104,11 @@ class FileEnhancer(_Enhancer):
         self._interpreter, self._sizes = interpreter, sizes
         self._input = given[0]["index"]
         self._output = made[0]["index"]
-        asked = self._samples or PROBE
         try:
-            answered = self.sound(np.zeros(asked, np.float32)).size
+            self._probe()
         except (RuntimeError, ValueError) as error:
+            asked = self._samples or PROBE
             raise BadInputError(f"{path}: does not run on {asked} samples: {error}") from error
-        if not asked / 2 <= answered <= 2 * asked:  # a last frame may be missing or filled up
-            raise BadInputError(
-                f"{path}: answers {asked} samples with {answered} values: a teacher answers with "
-                "a waveform of the same length"
-            )
 
     def sound(self, noisy: NDArray[np.float32]) -> NDArray[np.float32]:
         shape = [*self._sizes[:-1], len(noisy)]
@@ -120,7 +129,9 @@ class OnnxEnhancer(_Enhancer):
         super().__init__(path, size if isinstance(size, int) else None, rate)
         self._session, self._name = opened, given.name
         try:
-            self.sound(np.zeros(self._samples or PROBE, np.float32))
+            self._probe()
+        except BadInputError:
+            raise
         except Exception as error:  # its errors have no common base
             raise BadInputError(
                 f"{path}: a teacher takes a waveform [1, 1, time]; this model does not"

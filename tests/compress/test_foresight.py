@@ -1,16 +1,20 @@
 """What a recipe gets wrong is said before its baseline is trained."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from pytest import CaptureFixture
 from rich.console import Console
 
 from compress import foresight, pipeline, recipe
+from compress.steps import Distil, Finetune
 from compress.tasks import enhancer
 from device.errors import BadInputError, FieldwrenError
-from tests.compress import shapes
+from tests.compress import shapes, sounds
+from tests.compress.distillation import tflite_files
 
 STEP = '[[steps]]\nkind = "finetune"'
 SVD = '[[steps]]\nkind = "rnn-svd"\nenergy = 0.9'
@@ -125,3 +129,38 @@ def test_recurrent_layers_have_other_names_once_they_are_adopted(tmp_path: Path)
             check(before + qat + quantize)
     with pytest.raises(FieldwrenError, match="keep: no layer is called"):
         check(adopted)
+
+
+def test_what_a_file_teaches_is_asked_for_before_anything_is_trained(
+    root: Path, tmp_path: Path
+) -> None:
+    path, labels = shapes.write_recipe(tmp_path / "recipe.toml"), tmp_path / "labels.txt"
+    teacher, cache = tmp_path / "t.tflite", tmp_path / "cache"
+    teacher.write_bytes(tflite_files.colours(1, 32, 32, 3))
+    table = f'{{ teacher = "{teacher}", labels = "{labels}", cache = "{cache}" }}'
+    path.write_text(path.read_text().replace("distil = true", f"distil = {table}"))
+    task = shapes.make_task(root, path)
+    labels.write_text("ox\nowl\nelk")
+    with pytest.raises(BadInputError, match=r"^finetune: .*knows none of the student's labels"):
+        foresight.check(recipe.load(str(path)), task, task.build())
+    labels.write_text("red\ngreen\nblue")
+    net, state = task.build(), torch.get_rng_state()
+    before = copy.deepcopy(net.state_dict())
+    foresight.check(recipe.load(str(path)), task, net)
+    assert torch.equal(torch.get_rng_state(), state) and not cache.exists()
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_a_teacher_that_hears_another_length_is_told_before_anything_is_trained(
+    tmp_path: Path,
+) -> None:
+    teacher = tmp_path / "t.tflite"
+    teacher.write_bytes(tflite_files.double((1, 50)))
+    step = Finetune(kind="finetune", epochs=1, lr=0.01, distil=Distil(teacher=str(teacher)))
+    loaded = recipe.load("enhancer-quick").model_copy(update={"steps": (step,)})
+    settings = enhancer.Settings.model_validate(sounds.SMALL)
+    task = enhancer.make(settings, (sounds.make_folder(tmp_path / "data"),), 0)
+    with pytest.raises(
+        BadInputError, match=r"^finetune: .* takes 50 samples at once"
+    ):
+        foresight.check(loaded, task, task.build())

@@ -100,3 +100,12 @@ def test_a_tflite_is_heard_before_it_teaches(tmp_path: Path) -> None:
     path.write_bytes(graph.written(x, y))
     with pytest.raises(BadInputError, match=r"model\.tflite: does not run on 16000 samples"):
         teachers.enhancer(path, 16000)
+
+
+def test_an_onnx_is_heard_before_it_teaches(tmp_path: Path) -> None:
+    """One value per recording is no sound: filled up with zeros, it would teach silence."""
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx_files.chain("GlobalAveragePool", shape=[1, 1, "t"]))
+    with pytest.raises(BadInputError, match=r"model\.onnx: answers 16000 samples with 1 values"):
+        teachers.enhancer(path, 16000)

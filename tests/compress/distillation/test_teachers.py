@@ -10,14 +10,14 @@ from torch import nn
 
 from compress import advance
 from compress.distillation import Cached, enhancement, guided, teachers
-from compress.distillation.classifiers import plain
+from compress.distillation.classifiers import columns, plain
 from compress.steps import Codebook, Distil, Finetune
 from compress.task import Deployed
 from device import bundle
 from device.errors import BadInputError
 from device.manifest import ImageInput, SpectrumInput
 from tests.compress import shapes
-from tests.compress.distillation import onnx_files
+from tests.compress.distillation import onnx_files, tflite_files
 from tests.compress.rnn import texts
 
 FRONT = ImageInput(height=32, width=32, mean=(127, 127, 127), std=(64, 64, 64))
@@ -52,6 +52,23 @@ def _pictures(front: ImageInput) -> torch.Tensor:
 )
 def test_names_of_a_species_meet(one: str, other: str) -> None:
     assert plain(one) == plain(other)
+
+
+@pytest.mark.parametrize(
+    ("labels", "known", "expected"),
+    [
+        (["class 1", "class 2", "class 3"], ["class 2", "class 1"], [1, 0, -1]),
+        (["7", "8"], ["7", "9"], [0, -1]),
+        (["山雀", "麻雀", "Mésange"], ["麻雀", "山雀"], [1, 0, -1]),
+        (["001.Blue_Jay", "Wren"], ["Wren", "Cyanocitta cristata (Blue Jay)"], [1, 0]),
+        (["1 euro", "coin"], ["2 euro", "5 euro", "coin"], [-1, 2]),
+        (["---"], ["???"], [-1]),
+    ],
+)
+def test_labels_that_differ_by_numbers_or_in_another_alphabet_are_kept_apart(
+    labels: list[str], known: list[str], expected: list[int]
+) -> None:
+    assert columns(labels, known) == expected
 
 
 def test_a_bundle_answers_in_the_students_order(classifier: Path) -> None:
@@ -207,6 +224,29 @@ def test_an_onnx_classifier_sees_pictures_as_torchvisions_do(
         seen = seen.softmax(1).clamp_min(1 / 512).log()
     torch.testing.assert_close(answers[:, [2, 3, 0]], seen, rtol=1e-4, atol=1e-4)
     assert bool((answers[:, 1] == -torch.inf).all())
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+def test_a_tflite_classifier_may_answer_with_logits(tmp_path: Path, softmax: bool) -> None:
+    path, labels = tmp_path / "colours.tflite", tmp_path / "labels.txt"
+    path.write_bytes(tflite_files.colours(1, 32, 32, 3, softmax=softmax))
+    labels.write_text("Red\nGreen\nBlue")
+    answers = teachers.load(path, labels, _student(("Blue", "Dodo", "Red", "Green")))(
+        _pictures(FRONT)
+    )
+    seen = 255 * torch.eye(3) - 100
+    if softmax:
+        seen = (0.01 * seen).softmax(1).log()
+    torch.testing.assert_close(answers[:, [2, 3, 0]], seen, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(8, 32, 32, 3), (1, 32, 32, 1)])
+def test_a_tflite_of_other_pictures_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    path, labels = tmp_path / "m.tflite", tmp_path / "labels.txt"
+    path.write_bytes(tflite_files.colours(*shape))
+    labels.write_text("\n".join(["Red", "Green", "Blue"][: shape[3]]))
+    with pytest.raises(BadInputError, match=r"takes uint8 pixels \[1, height, width, 3\]"):
+        teachers.load(path, labels, _student(("Red",)))
 
 
 def test_an_onnx_that_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
 from compress.rnn.timing import _Graph
 
@@ -26,3 +27,20 @@ def constant() -> bytes:
     builder = flatbuffers.Builder(1 << 10)
     builder.Finish(graph.model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def colours(*shape: int, softmax: bool = False) -> bytes:
+    """uint8 pictures [batch, height, width, colours] → the mean of each colour less 100."""
+    graph = _Graph()
+    x, pixels = graph.tensor(shape, schema.TensorType.UINT8), graph.tensor(shape)
+    means, y = (graph.tensor((shape[0], shape[3])) for _ in range(2))
+    cast = graph.operator("CAST", [x], pixels, "CastOptions")
+    cast.inDataType, cast.outDataType = schema.TensorType.UINT8, schema.TensorType.FLOAT32
+    axes = graph.constant(np.array([1, 2], np.int32))
+    graph.operator("MEAN", [pixels, axes], means, "ReducerOptions")
+    less = graph.constant(np.full((1, shape[3]), 100, np.float32))
+    graph.operator("SUB", [means, less], y, "SubOptions")
+    if softmax:
+        y, logits = graph.tensor((shape[0], shape[3])), y
+        graph.operator("SOFTMAX", [logits], y, "SoftmaxOptions").beta = 0.01
+    return graph.written(x, y)
