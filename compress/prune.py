@@ -125,6 +125,8 @@ def _scores(
     try:
         scores = CRITERIA[criterion](group, statistics)
     except (FieldwrenError, *BROKEN) as broken:  # what does not fit may be found out here first
+        if isinstance(broken, FieldwrenError) and statistics.calibration is None:
+            raise  # there is no data
         if len(unscored.scores) > 1 and (refusal := trial(net, example, unscored.one())):
             raise refusal from broken
         raise

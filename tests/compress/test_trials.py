@@ -97,6 +97,12 @@ def _loss(net: nn.Module, batch: Batch) -> Tensor:
     return nn.functional.cross_entropy(net(batch[0]), batch[1])
 
 
+def test_data_that_is_missing_is_said_first() -> None:
+    net, x = _build(foreign.Foreign)
+    with pytest.raises(FieldwrenError, match="this criterion looks at data"):
+        allocation.make_plan(net, x, [], _step(criterion="taylor"), 0)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_scores_that_are_no_numbers_are_refused(value: float) -> None:
     net, x = _build(foreign.Foreign)
