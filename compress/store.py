@@ -16,7 +16,7 @@ import torch
 from pydantic import JsonValue, ValidationError
 from torch import Tensor
 
-from compress import distributed
+from compress import distributed, tensors
 from compress.cicr import Probe
 from compress.figures import Figure
 from compress.prune import Plan
@@ -94,8 +94,7 @@ class Place:
     def finish(self, record: Record, state: dict[str, Tensor]) -> None:
         """Store the result; the checkpoint is no longer needed."""
         if distributed.first():
-            with files.replacing(self.folder / STATE) as temporary:
-                torch.save(state, temporary)
+            tensors.save(self.folder / STATE, state)
             files.write_bytes(self.folder / RECORD, record.model_dump_json(indent=1).encode())
             self.checkpoint.unlink(missing_ok=True)
         distributed.barrier()

@@ -20,14 +20,13 @@ from rich.progress import (
 )
 from torch import Tensor, nn
 
-from compress import distributed
+from compress import distributed, tensors
 from compress.precision import usable
 from compress.remembered import Remembered
 from compress.resting import constant
 from compress.steps import Schedule
 from compress.strided import subsampled
 from compress.task import Task
-from device import files
 from device.errors import BadInputError, FieldwrenError
 
 if TYPE_CHECKING:
@@ -243,16 +242,13 @@ def _save(
     companion: Companion | None,
     log: list[Epoch],
 ) -> None:
-    with files.replacing(checkpoint) as temporary:
-        torch.save(
-            {
-                "net": net.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "companion": None if companion is None else companion.state_dict(),
-                "log": [asdict(entry) for entry in log],
-            },
-            temporary,
-        )
+    state = {
+        "net": net.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "companion": None if companion is None else companion.state_dict(),
+        "log": [asdict(entry) for entry in log],
+    }
+    tensors.save(checkpoint, state)
 
 
 def _progress() -> Progress:

@@ -11,6 +11,8 @@ import typer
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from device.files import NO_ROOM
+
 # a path that a user named is not what it should be; anything else, a full disk, is no input
 UNUSABLE = (
     FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError,
@@ -76,9 +78,10 @@ def run(cli: typer.Typer) -> NoReturn:
         sys.stderr.close()
         sys.exit(0)
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in NO_ROOM:
             raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"error: {where}{error.strerror}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UNUSABLE) else 1)
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -1,12 +1,15 @@
 """Whole files or none: write beside the target, fsync, rename."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk is full, or what one may have of it
 
 
 @contextmanager
@@ -60,8 +63,10 @@ def _beside(target: Path) -> Iterator[Path]:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        # where even mkstemp fails, nobody but the error knows the name
-        if error.filename is None or not Path(error.filename).name.startswith(prefix):
+        # where even mkstemp fails, nobody but the error knows the name; a write names no file
+        named = None if error.filename is None else Path(error.filename).name
+        ours = error.errno in NO_ROOM if named is None else named.startswith(prefix)
+        if not ours:
             raise
         raise OSError(error.errno, error.strerror, str(target)) from error
 

@@ -20,13 +20,12 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import nn
 
-from compress import distributed
+from compress import distributed, tensors
 from compress.enas.controller import Samples
 from compress.enas.reinforce import Reinforce
 from compress.enas.reward import Evaluation, mean
 from compress.figures import Figure, Series
 from compress.steps.search import Rewards
-from device import files
 from device.manifest import Frozen
 
 Choice = TypeVar("Choice")
@@ -239,14 +238,11 @@ def _save(
     learner: Reinforce | None,
     progress: Mapping[str, Any],
 ) -> None:
-    with files.replacing(checkpoint) as temporary:
-        torch.save(
-            {
-                "space": space.state_dict(),
-                "generator": generator.get_state(),
-                "sampler": sampler.state_dict() if isinstance(sampler, nn.Module) else None,
-                "learner": learner.state_dict() if learner is not None else None,
-                **progress,
-            },
-            temporary,
-        )
+    state = {
+        "space": space.state_dict(),
+        "generator": generator.get_state(),
+        "sampler": sampler.state_dict() if isinstance(sampler, nn.Module) else None,
+        "learner": learner.state_dict() if learner is not None else None,
+        **progress,
+    }
+    tensors.save(checkpoint, state)

@@ -10,7 +10,7 @@ import torch
 from pydantic import JsonValue
 from torch import nn
 
-from compress import count, distributed, netadapt, prune, train
+from compress import count, distributed, netadapt, prune, tensors, train
 from compress.allocation import CLOSER, Spent
 from compress.costs import COSTS, Cost, Subject
 from compress.figures import Figure, Series
@@ -23,7 +23,6 @@ from compress.stages.base import Context, Outcome, cut
 from compress.stages.tuning import tune
 from compress.statistics import Calibration
 from compress.steps import NetAdapt
-from device import files
 from device.errors import FieldwrenError
 
 rebuild = cut
@@ -180,8 +179,7 @@ class Search:
             "log": [one.model_dump() for one in self.log],
             "aim": self.aim,
         }
-        with files.replacing(self.context.checkpoint) as temporary:
-            torch.save(state, temporary)
+        tensors.save(self.context.checkpoint, state)
 
     def _scored(self) -> tuple[prune.Scored, ...]:
         """The groups of the network as it is now; roots stay what they are."""

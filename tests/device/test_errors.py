@@ -1,5 +1,6 @@
 """How a command line ends: one line on stderr and a number, whatever was wrong."""
 
+import errno
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,6 +25,8 @@ def mix(
         raise typer.Exit(3)
     if name == "fail":
         raise errors.FieldwrenError("two\nlines")
+    if name == "full":
+        raise OSError(errno.ENOSPC, "No space left on device")
     print(name, wet, bundle)
 
 
@@ -90,3 +93,8 @@ def test_the_apps_say_it_in_one_line() -> None:
     )
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_a_full_disk_is_one_line(end: Callable[..., tuple[int | str | None, str, str]]) -> None:
+    """What writes says why, but seldom where."""
+    assert end("mix", "full", "--bundle", "b") == (1, "", "error: No space left on device\n")

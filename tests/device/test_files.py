@@ -1,5 +1,8 @@
 """Whole files or none, and whose name is said where one cannot be written."""
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,6 +39,26 @@ def test_an_error_before_anything_is_written_names_the_target(tmp_path: Path) ->
         with pytest.raises(OSError, match="too long") as raised:
             write(target, b"content")
         assert raised.value.filename == str(target)
+
+
+@contextmanager
+def _room(size: int) -> Iterator[None]:
+    """Inside, no file can become larger: what a full disk does to one."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_names_the_target(tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    for write in (files.write_bytes, files.write_once):
+        with pytest.raises(OSError, match="too large") as raised, _room(1000):
+            write(target, bytes(10_000))
+        assert raised.value.filename == str(target)
+        assert not list(tmp_path.iterdir())
 
 
 def test_an_error_of_another_file_names_that(tmp_path: Path) -> None:
