@@ -160,7 +160,5 @@ def test_a_teacher_that_hears_another_length_is_told_before_anything_is_trained(
     loaded = recipe.load("enhancer-quick").model_copy(update={"steps": (step,)})
     settings = enhancer.Settings.model_validate(sounds.SMALL)
     task = enhancer.make(settings, (sounds.make_folder(tmp_path / "data"),), 0)
-    with pytest.raises(
-        BadInputError, match=r"^finetune: .* takes 50 samples at once"
-    ):
+    with pytest.raises(BadInputError, match=r"^finetune: .* takes 50 samples at once"):
         foresight.check(loaded, task, task.build())

@@ -12,26 +12,9 @@ from torch import Tensor, nn
 from compress import allocation, infcp, prune
 from compress.gate import STEEPEST, pressure, settled
 from compress.stages import infcp as stage
-from compress.steps import InfCp
 from device.errors import FieldwrenError
 from models.tcn import TCN
-from tests.compress import graphs, patterns
-
-
-def _step(**changes: object) -> InfCp:
-    table = {"kind": "infcp", "ratio": 0.5, "epochs": 1, "lr": 0.05, "round_to": 1, **changes}
-    return InfCp.model_validate(table)
-
-
-def _input(seed: int = 0) -> Tensor:
-    return torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
-
-
-def _gates(net: nn.Module, step: InfCp, total: int = 10) -> infcp.Gates:
-    head = [net.get_submodule("classifier")]
-    x = _input()
-    budget = allocation.make_plan(net, x, head, stage.counts(step), 0)
-    return infcp.Gates(net, x, budget, step, total)
+from tests.compress import channel_gates, graphs, patterns
 
 
 @pytest.mark.parametrize(
@@ -52,7 +35,7 @@ def test_pressure_by_hand(target: int, channels: int, shut: int, expected: float
 
 
 def test_the_loss_by_hand() -> None:
-    gates = _gates(graphs.make("chain"), _step(ratio=0.75))
+    gates = channel_gates.gates(graphs.make("chain"), channel_gates.step(ratio=0.75))
     expected = 0.0
     for gate in gates.gates:
         C, T = gate.cut.channels, gate.cut.kept
@@ -75,22 +58,22 @@ def test_settled_counts_only_gates_there_is_room_for() -> None:
 def test_gates_start_open_and_leave_the_network_alone(name: str) -> None:
     net = graphs.make(name)
     with torch.no_grad():
-        before = net(_input(1))
-    gates = _gates(net, _step())
+        before = net(channel_gates.picture(1))
+    gates = channel_gates.gates(net, channel_gates.step())
     with torch.no_grad():
-        after = net(_input(1))
+        after = net(channel_gates.picture(1))
     assert all(bool((value > 0.9).all()) for value in gates.values())
     assert 0 < float((before - after).abs().max()) < 0.2 * float(before.abs().max())
 
 
 def test_influence_is_the_moving_average_of_w_times_its_gradient() -> None:
     net = graphs.make("residual").train()
-    gates = _gates(net, _step())
+    gates = channel_gates.gates(net, channel_gates.step())
     gate = next(gate for gate in gates.gates if len(gate.cut.members) > 1)
     expected = torch.ones(gate.cut.channels)
     for seed in range(3):
         net.zero_grad()
-        (net(_input(seed)).square().sum() + gates.loss()).backward()
+        (net(channel_gates.picture(seed)).square().sum() + gates.loss()).backward()
         layers = [net.get_submodule(name) for name in gate.cut.members]
         shares = []
         for layer in layers:
@@ -107,22 +90,24 @@ def test_influence_is_the_moving_average_of_w_times_its_gradient() -> None:
 def test_folding_and_masking_and_removing_agree(make: Callable[..., nn.Module]) -> None:
     torch.manual_seed(0)
     net = patterns.shaken(make(16) if make in patterns.SMALL.values() else make())
-    gates = _gates(net, _step())
+    gates = channel_gates.gates(net, channel_gates.step())
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for gate in gates.gates:
             gate.head.bias.normal_(0.0, 2.0, generator=generator)
             gate.mean.copy_(torch.arange(gate.size) % 7)  # empties no portion of a split
-        gated = net(_input(1))
+        gated = net(channel_gates.picture(1))
         plan = gates.plan()
         gates.fold()
-        folded = net(_input(1))
+        folded = net(channel_gates.picture(1))
     assert torch.allclose(gated, folded, atol=1e-5)
-    assert prune.difference(net, _input(1), plan) < 1e-10
-    masked = prune.mask(copy.deepcopy(net), _input(), plan)
-    removed = prune.remove(net, _input(), plan)
+    assert prune.difference(net, channel_gates.picture(1), plan) < 1e-10
+    masked = prune.mask(copy.deepcopy(net), channel_gates.picture(), plan)
+    removed = prune.remove(net, channel_gates.picture(), plan)
     with torch.no_grad():
-        assert torch.allclose(masked(_input(1)), removed(_input(1)), atol=1e-5, rtol=0)
+        assert torch.allclose(
+            masked(channel_gates.picture(1)), removed(channel_gates.picture(1)), atol=1e-5, rtol=0
+        )
 
 
 def _twins() -> list[nn.Module]:
@@ -155,12 +140,12 @@ def test_a_layer_that_no_gate_can_be_multiplied_into_is_refused(
     net = graphs.Sequence(*layers, nn.ReLU(), features=16).eval()
     cut = prune.Cut(layer="layers.0", channels=16, removed=tuple(range(8)), members=("layers.0",))
     with pytest.raises(FieldwrenError, match=message):
-        infcp.Gates(net, _input(), prune.Plan(cuts=(cut,)), _step(), 10)
+        infcp.Gates(net, channel_gates.picture(), prune.Plan(cuts=(cut,)), channel_gates.step(), 10)
 
 
 @pytest.mark.parametrize("name", graphs.GRAPHS)
 def test_the_budget_is_met_exactly_whatever_the_gates_say(name: str) -> None:
-    gates = _gates(graphs.make(name), _step(ratio=0.4))
+    gates = channel_gates.gates(graphs.make(name), channel_gates.step(ratio=0.4))
     for fill in (0.0, 1.0, 0.5):  # all shut, all open, undecided
         for gate in gates.gates:
             gate.mean.fill_(fill)
@@ -214,7 +199,7 @@ def test_planted_useless_channels_shut_and_useful_ones_stay(beta: str) -> None:
         net.eval()
 
     learn(300, None)
-    step = _step(beta=beta)
+    step = channel_gates.step(beta=beta)
     budget = allocation.make_plan(net, batch()[0], [net[-1]], stage.counts(step), 0)
     gates = infcp.Gates(net, batch()[0], budget, step, 400)
     assert float(gates.values()[0].detach().min()) > 0.9
@@ -232,7 +217,7 @@ def test_planted_useless_channels_shut_and_useful_ones_stay(beta: str) -> None:
 
 def test_automatic_steepness_waits_while_gates_keep_to_the_line() -> None:
     net = graphs.make("chain").train()
-    gates = _gates(net, _step(beta="automatic", window=1), total=100)
+    gates = channel_gates.gates(net, channel_gates.step(beta="automatic", window=1), total=100)
     values = torch.linspace(0.3, 0.7, 64)
     for progress, fill, grows in ((0, values, True), (1, values.round(), False)):
         before = float(gates.beta)
@@ -247,7 +232,7 @@ def test_automatic_steepness_waits_while_gates_keep_to_the_line() -> None:
 
 @pytest.mark.parametrize(("total", "end"), [(60, 4.0), (224, 4.0), (2000, STEEPEST)])
 def test_automatic_steepness_that_is_always_behind_comes_to_four(total: int, end: float) -> None:
-    gates = _gates(graphs.make("chain"), _step(beta="automatic"), total)
+    gates = channel_gates.gates(graphs.make("chain"), channel_gates.step(beta="automatic"), total)
     for gate in gates.gates:
         gate.mean.fill_(0.5)
     for progress in range(1, total + 1):
@@ -258,8 +243,8 @@ def test_automatic_steepness_that_is_always_behind_comes_to_four(total: int, end
 
 
 def test_every_portion_of_a_split_keeps_a_channel() -> None:
-    net, step = patterns.shaken(patterns.SMALL["split by sizes"](16)), _step()
-    gates = _gates(net, step)
+    net, step = patterns.shaken(patterns.SMALL["split by sizes"](16)), channel_gates.step()
+    gates = channel_gates.gates(net, step)
     for gate in gates.gates:
         gate.mean.copy_(torch.arange(gate.size))  # the first portion's were open least
     plan = gates.plan()
@@ -268,7 +253,7 @@ def test_every_portion_of_a_split_keeps_a_channel() -> None:
         assert cut.kept == gate.kept
         assert not any(portion <= set(cut.removed) for portion in gate.portions)
     gates.fold()
-    prune.proven(net, _input(), plan)
+    prune.proven(net, channel_gates.picture(), plan)
 
 
 def test_gates_serve_the_temporal_network_too() -> None:
@@ -276,7 +261,7 @@ def test_gates_serve_the_temporal_network_too() -> None:
     torch.manual_seed(0)
     net = TCN(inputs=9, outputs=9, residual=8, hidden=12, dilations=(1, 2)).eval()
     x = torch.rand(2, 9, 20)
-    step = _step()
+    step = channel_gates.step()
     budget = allocation.make_plan(net, x, [net.leave], stage.counts(step), 0)
     gates = infcp.Gates(net, x, budget, step, 10)
     assert sorted(gate.cut.channels for gate in gates.gates) == [8, 12, 12]
@@ -290,43 +275,3 @@ def test_gates_serve_the_temporal_network_too() -> None:
         assert torch.allclose(net(x), gated, atol=1e-6)
     assert prune.difference(net, x, plan) < 1e-10
     assert all(cut.removed == tuple(range(cut.channels // 2)) for cut in plan.cuts)
-
-
-@pytest.mark.parametrize("name", graphs.GRAPHS)
-def test_closing_decides_early_and_ends_where_removal_does(name: str) -> None:
-    """Ten steps, windows of two, the last .6: decided after four, shut after seven."""
-    torch.manual_seed(0)
-    net = graphs.make(name).train()
-    gates = _gates(net, _step(window=2, closing=0.6, factor=100.0))
-    closed, plans = [], []
-    for step in range(10):
-        net.zero_grad()
-        (net(_input(step)).square().sum() + gates.loss()).backward()
-        gates.step()
-        closed.append({round(float(gate.closed), 4) for gate in gates.gates})
-        plans.append(gates.plan())
-    assert closed == [{x} for x in (0, 0, 0, 0, 0.3333, 0.6667, 1, 1, 1, 1)]
-    assert all(set(value.tolist()) == {0.0, 1.0} for value in gates.values())
-    assert all(plan == plans[3] for plan in plans[4:])
-    assert not any(float(gate.weight) for gate in gates.gates)  # nothing is left to push for
-    gated = net.eval()(_input(99))
-    gates.fold()
-    removed = prune.remove(net, _input(), plans[-1])
-    assert torch.allclose(gated, removed(_input(99)), atol=1e-5)
-
-
-def test_what_goes_is_decided_by_a_whole_window() -> None:
-    gates = _gates(graphs.make("chain"), _step(window=4, closing=0.9))
-    assert gates.decided == 4  # not after one of ten steps
-    assert _gates(graphs.make("chain"), _step(window=50, closing=0.5)).decided == 10
-
-
-def test_a_resumed_training_goes_on_closing() -> None:
-    first, second = (_gates(graphs.make("chain"), _step(window=2, closing=0.9)) for _ in range(2))
-    for gate in first.gates:
-        gate.mean.copy_(torch.arange(gate.size).flip(0))
-        gate.shut(0.25)
-    second.load_state_dict(first.state_dict())
-    assert second.plan() == first.plan()
-    for own, other in zip(first.values(), second.values(), strict=True):
-        assert torch.equal(own, other)
