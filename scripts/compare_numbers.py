@@ -118,7 +118,12 @@ def run(
     net = task.build()
     try:
         net.load_state_dict(torch.load(stage / store.STATE, weights_only=True))
-    except RuntimeError as error:
+    except OSError as error:
+        raise errors.BadInputError(
+            f"--stage {stage}: no {store.STATE} there that can be read: give the folder of a "
+            "finished stage, such as runs/NAME-seed0/stages/00-baseline"
+        ) from error
+    except Exception as error:  # of a file that is none of torch's, its errors have no common base
         raise errors.BadInputError(
             f"--stage {stage}: not the weights of the network of {chosen.recipe}"
         ) from error

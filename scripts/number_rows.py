@@ -3,9 +3,9 @@
 import csv
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from device import files
+from device import errors, files
 from device.manifest import Frozen
 
 ROWS = "rows.csv"
@@ -35,11 +35,21 @@ class Row(Frozen):
 
 
 def rows(out: Path) -> list[Row]:
-    """Finished cells."""
+    """Finished cells.
+
+    Raises:
+        BadInputError: the file holds something else.
+    """
     if not (out / ROWS).is_file():
         return []
     with (out / ROWS).open(newline="", encoding="utf-8") as lines:
-        return [Row.model_validate(_values(line)) for line in csv.DictReader(lines)]
+        try:
+            return [Row.model_validate(_values(line)) for line in csv.DictReader(lines)]
+        except ValidationError as error:
+            wrong = errors.first_problem(error)
+            raise errors.BadInputError(
+                f"{out / ROWS}: no rows of this script ({wrong}): move it away"
+            ) from error
 
 
 def _values(line: dict[str, str]) -> dict[str, str | None]:

@@ -27,7 +27,11 @@ Samples = NDArray[np.float32]
 
 
 def read(path: Path) -> Samples:
-    """The first channel. BadInputError: not sound, not 16 kHz, shorter than half a second."""
+    """The first channel.
+
+    Raises:
+        BadInputError: not sound, not 16 kHz, shorter than half a second, or not finite.
+    """
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (OSError, RuntimeError) as error:
@@ -35,6 +39,8 @@ def read(path: Path) -> Samples:
     if rate != RATE or len(samples) < RATE // 2:
         raise errors.BadInputError(f"{path}: needs at least half a second at {RATE} Hz")
     first: Samples = np.ascontiguousarray(samples[:, 0])
+    if not np.isfinite(first).all():
+        raise errors.BadInputError(f"{path}: holds samples that are not finite")
     return first
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from compress import store
 from device.errors import BadInputError
 from scripts import compare_numbers, studies
-from scripts.number_rows import Row, keep
+from scripts.number_rows import ROWS, Row, keep
 from tests.compress import shapes
 
 STUDY = """
@@ -156,6 +156,25 @@ def test_a_stage_of_another_network_is_one_line(tmp_path: Path) -> None:
         compare_numbers.run(
             tmp_path / "study.toml", tmp_path, tmp_path, tmp_path / "out", split="validation"
         )
+
+
+@pytest.mark.parametrize("content", [b"hi\n", b"", None])
+def test_a_stage_without_weights_is_one_line(content: bytes | None, tmp_path: Path) -> None:
+    shapes.make_folder(tmp_path / "shapes")
+    shapes.write_recipe(tmp_path / "shapes.toml")
+    study = tmp_path / "study.toml"
+    study.write_text(STUDY.format(recipe=tmp_path / "shapes.toml"))
+    if content is not None:
+        (tmp_path / store.STATE).write_bytes(content)
+    wrong = "give the folder of a finished stage" if content is None else "not the weights of the"
+    with pytest.raises(BadInputError, match=f"^--stage .*{wrong}"):
+        compare_numbers.run(study, tmp_path, tmp_path, tmp_path / "out", split="validation")
+
+
+def test_rows_of_another_form_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / ROWS).write_text("cell,score\nfloat,1\n")
+    with pytest.raises(BadInputError, match=r"rows\.csv: no rows of this script .*move it away"):
+        compare_numbers.rows(tmp_path)
 
 
 def test_a_row_without_a_key_is_finished_whatever_it_was_asked_for(tmp_path: Path) -> None:

@@ -45,6 +45,14 @@ def test_what_is_not_sound_is_named(tmp_path: Path) -> None:
         score.read(path)
 
 
+def test_samples_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    path, samples = tmp_path / "nan.wav", noise(1, 0)
+    samples[100] = np.nan
+    soundfile.write(path, samples, score.RATE, subtype="FLOAT")
+    with pytest.raises(BadInputError, match=r"nan\.wav: holds samples that are not finite"):
+        score.read(path)
+
+
 def test_a_score_without_a_value_is_null_in_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
