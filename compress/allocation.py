@@ -116,6 +116,8 @@ def _shared_out(
     whole = cost.predicted(prune.untouched(groups))
     allowed = {"ratio": 1 - value, "macs": value, "parameters": value}.get(key)
     budget = value if allowed is None else allowed * whole
+    if whole <= budget:
+        tell_met(key, whole, budget)
     problem = Problem(
         groups=groups,
         max_ratio=step.max_ratio,
@@ -156,6 +158,12 @@ def tell(step: Prune, reached: float) -> None:
             f"multiples of round_to = {step.round_to} and lose at most max_ratio = "
             f"{step.max_ratio:g}"
         )
+
+
+def tell_met(key: str, whole: float, budget: float) -> None:
+    """Say so where a network is within its budget as it is: nothing goes then."""
+    costs, allowed = (f"{v:,.0f}" if v >= 1000 else f"{v:.5g}" for v in (whole, budget))
+    print(f"{key}: the network costs {costs} as it is, {allowed} are allowed: no channel goes")
 
 
 @contextmanager

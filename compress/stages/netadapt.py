@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from torch import nn
 
 from compress import count, distributed, netadapt, prune, tensors, train
-from compress.allocation import CLOSER, Spent
+from compress.allocation import CLOSER, Spent, tell_met
 from compress.costs import COSTS, Cost, Subject
 from compress.figures import Figure, Series
 from compress.importance import distribution
@@ -39,6 +39,8 @@ def run(context: Context, net: nn.Module, step: NetAdapt) -> Outcome:
     search.resume()
     while search.step_down():
         pass
+    if not search.log:
+        tell_met(search.key, search.whole, search.allowed)
     plan = netadapt.plan(search.groups, search.kept)
     error = prune.proven(net, context.example, plan)
     state = search.net.state_dict()

@@ -87,6 +87,17 @@ def test_bytes_of_the_file_are_met_from_below(task: Birds, net: nn.Module) -> No
     assert 0.6 * budget < decision.spent.measured <= budget < decision.spent.whole
 
 
+def test_a_budget_that_is_met_already_is_told(
+    task: Birds, net: nn.Module, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = _decide(task, net, bytes=10_000_000).plan
+    assert not any(cut.removed for cut in plan.cuts)
+    told = capsys.readouterr().out
+    assert re.search(r"^bytes: the network costs .* as it is, 10,000,000 are allowed: no cha", told)
+    _decide(task, net, bytes=120_000)
+    assert "as it is" not in capsys.readouterr().out
+
+
 def test_milliseconds_are_of_this_machine(task: Birds, net: nn.Module) -> None:
     whole = _decide(task, net, milliseconds=1e3).spent
     assert whole.measured <= 1e3 and whole.predicted == pytest.approx(whole.whole)

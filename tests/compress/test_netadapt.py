@@ -257,6 +257,16 @@ def test_what_cannot_be_pruned_is_refused_before_it_is_trained(
         stage.run(context, net, _step())
 
 
+def test_a_budget_that_is_met_already_is_told(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context, net = _context(root, tmp_path)
+    step = NetAdapt.model_validate({"kind": "netadapt", "bytes": 10_000_000, "round_to": 2})
+    outcome = stage.run(context, net, step)
+    assert outcome.plan is not None and not any(cut.removed for cut in outcome.plan.cuts)
+    assert "as it is, 10,000,000 are allowed: no channel goes" in capsys.readouterr().out
+
+
 def test_out_of_reach_says_what_was_still_to_be_saved(root: Path, tmp_path: Path) -> None:
     context, net = _context(root, tmp_path)
     step = _step(macs=0.7, gain=0.9, max_ratio=0.05)
