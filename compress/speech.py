@@ -7,6 +7,7 @@ must not cut through: the speaker for speech, the recording for noise.
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,8 +115,19 @@ def sound_files(folder: Path) -> list[Path]:
 
 
 def read_speech(folder: Path, rate: int) -> Iterator[Recording]:
-    """Clean speech, grouped by `speaker_of`, each read when it is asked for."""
-    for path in sound_files(folder):
+    """Clean speech, grouped by `speaker_of`, each read when it is asked for.
+
+    Who names files alike in a folder of each speaker is told that they count as one's.
+    """
+    paths = sound_files(folder)
+    alike = Counter(path.name for path in paths if speaker_of(path) == path.stem)
+    name, times = max(alike.items(), key=lambda one: one[1], default=("", 0))
+    if times > 1:
+        print(
+            f"{folder}: {times} files are called {name} and count as one speaker's, whatever their "
+            "folders: training and validation may share voices unless names begin SPEAKER-"
+        )
+    for path in paths:
         yield _recording(path, speaker_of(path), rate)
 
 

@@ -60,6 +60,19 @@ def test_folders_are_searched_deeply_and_named_by_speaker(tmp_path: Path) -> Non
     assert [r.group for r in found] == ["1034", "1034", "p232"]
 
 
+def test_files_named_alike_in_each_speakers_folder_are_told_to_count_as_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A split by their names would not keep the voices apart."""
+    for name in ("ann/001.wav", "bob/001.wav", "bob/002.wav", "p232_001.wav", "mic2/p232_001.wav"):
+        write(tmp_path / name, tone(300, 0.1))
+    assert len(list(speech.read_speech(tmp_path, RATE))) == 5
+    assert "2 files are called 001.wav and count as one speaker's" in capsys.readouterr().out
+    (tmp_path / "bob/001.wav").rename(tmp_path / "bob/bob-001.wav")
+    list(speech.read_speech(tmp_path, RATE))
+    assert not capsys.readouterr().out
+
+
 def test_readers_of_dns_are_speakers_not_its_books(tmp_path: Path) -> None:
     for name in (
         "book_00000_chp_0009_reader_06709_0.wav",
