@@ -138,13 +138,15 @@ def write(net: nn.Module, values: tuple[Tensor, ...], target: Path) -> None:
     net = copy.deepcopy(net).eval()
     net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     try:
-        with files.replacing(target) as temporary, silent():
+        with silent():
             import litert_torch  # slow, and full of warnings
 
-            litert_torch.convert(net, values).export(str(temporary))
+            # not to a file: the converter ends the process, without a word, where a disk is full
+            content = litert_torch.convert(net, values).model_content()
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise FieldwrenError(f"the network cannot be converted to TFLite: {reason}") from error
+    files.write_bytes(target, content)
 
 
 def _torch(deployed: OneStep, example: Named) -> Named:

@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -172,3 +174,25 @@ def test_an_unconvertible_network_is_one_line(deployed: Deployed, tmp_path: Path
     with pytest.raises(FieldwrenError, match="cannot be converted to TFLite"):
         export.convert(other, tmp_path / "x.tflite")
     assert list(tmp_path.iterdir()) == []
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+import torch
+from compress import export
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+try:
+    export.write(torch.nn.Linear(100, 100), (torch.ones(1, 100),), Path(sys.argv[1]))
+except OSError as error:
+    print(error.filename, error.strerror)
+"""
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    """The converter, left to write the file itself, ends the process without a word."""
+    path = tmp_path / "model.tflite"
+    command = [sys.executable, "-c", FULL, str(path)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert made.stdout == f"{path} File too large\n" and not list(tmp_path.iterdir())
