@@ -8,6 +8,7 @@ listen/        SET-input-CHOICE-SYSTEM.wav of a few recordings, clean and unproc
 
 import csv
 import hashlib
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ import numpy as np
 import soundfile
 
 from compress.speech import Pair, Samples
+from device import files
 from scripts import arithmetic, speech_scores
 from scripts.speech_rtf import Speed
 from scripts.speech_scores import Row
@@ -82,7 +84,9 @@ class Listening:
         if pair.name in self._chosen:
             self._folder.mkdir(parents=True, exist_ok=True)
             path = self._folder / f"{self._set}-input-{self._chosen[pair.name]}-{system}.wav"
-            soundfile.write(path, np.clip(samples, -1, 1), RATE, subtype="PCM_16")
+            content = io.BytesIO()  # soundfile says of a full disk neither which file nor why
+            soundfile.write(content, np.clip(samples, -1, 1), RATE, subtype="PCM_16", format="WAV")
+            files.write_bytes(path, content.getvalue())
 
 
 def fingerprint(pairs: Sequence[Pair]) -> str:

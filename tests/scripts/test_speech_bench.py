@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -192,6 +193,19 @@ def test_scores_without_a_value_are_left_out(tmp_path: Path) -> None:
     report = (tmp_path / "report.md").read_text()
     assert "| late | 2.00 | 0 |" in report and "skipped: dtln (put it there)" in report
     assert json.loads((tmp_path / "report.json").read_text())["sets"]["s"]["late"]["pesq_wb"] == 2
+
+
+def test_a_recording_for_which_there_is_no_room_is_named(tmp_path: Path) -> None:
+    rows = [speech_scores.Row("s", "a", "", {"si_sdr": 1.0}, 0)]
+    listening = speech_report.Listening(tmp_path, "s", rows)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as raised:
+            listening.keep(Pair("a", noise(1, 0), noise(1, 0)), "late", noise(1, 0))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert raised.value.filename == str(tmp_path / "s-input-worst-late.wav")
 
 
 def test_recordings_without_a_value_are_not_listened_to(tmp_path: Path) -> None:
