@@ -284,8 +284,7 @@ def _places(name: str, batch: int, count: int) -> Tensor:
 
 
 def _placed(net: nn.Module, batch: Batch) -> Batch:
-    device = next(net.parameters()).device
-    return placed(batch, device)
+    return placed(batch, next(net.parameters()).device)
 
 
 @contextmanager

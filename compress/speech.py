@@ -115,10 +115,7 @@ def sound_files(folder: Path) -> list[Path]:
 
 
 def read_speech(folder: Path, rate: int) -> Iterator[Recording]:
-    """Clean speech, grouped by `speaker_of`, each read when it is asked for.
-
-    Who names files alike in a folder of each speaker is told that they count as one's.
-    """
+    """Clean speech, grouped by `speaker_of`, read when asked for; tells of files named alike."""
     paths = sound_files(folder)
     alike = Counter(path.name for path in paths if speaker_of(path) == path.stem)
     name, times = max(alike.items(), key=lambda one: one[1], default=("", 0))

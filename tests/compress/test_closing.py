@@ -13,17 +13,18 @@ def test_closing_decides_early_and_ends_where_removal_does(name: str) -> None:
     torch.manual_seed(0)
     net = graphs.make(name).train()
     gates = channel_gates.gates(net, channel_gates.step(window=2, closing=0.6, factor=100.0))
-    closed, plans = [], []
+    closed, plans, pressed = [], [], []
     for step in range(10):
         net.zero_grad()
         (net(channel_gates.picture(step)).square().sum() + gates.loss()).backward()
         gates.step()
         closed.append({round(float(gate.closed), 4) for gate in gates.gates})
         plans.append(gates.plan())
+        pressed.append(any(float(gate.weight) for gate in gates.gates))
     assert closed == [{x} for x in (0, 0, 0, 0, 0.3333, 0.6667, 1, 1, 1, 1)]
     assert all(set(value.tolist()) == {0.0, 1.0} for value in gates.values())
     assert all(plan == plans[3] for plan in plans[4:])
-    assert not any(float(gate.weight) for gate in gates.gates)  # nothing is left to push for
+    assert pressed == [True] * 3 + [False] * 7  # what is decided is not pushed for
     gated = net.eval()(channel_gates.picture(99))
     gates.fold()
     removed = prune.remove(net, channel_gates.picture(), plans[-1])

@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from compress import pipeline, recipe
+from compress import pipeline, recipe, report
 from compress.distillation import logits
 from compress.stages import resize
 from compress.steps import Resize
@@ -62,6 +62,10 @@ def test_the_result_has_the_new_size_and_the_baseline_its_own(root: Path) -> Non
     assert resized == small.bundle.manifest.result.macs
     assert pruned / 4.2 < resized <= pruned / 3.8  # the classifier has no pixels
     assert made.stages[2].parameters == made.stages[1].parameters
+    found = made.stages[0].model_copy(update={"kind": "enas"})  # a search comes first
+    report.write(made.model_copy(update={"stages": (found, *made.stages)}), root / "searched")
+    page = (root / "searched" / "report.html").read_text()
+    assert page.count("<td>not trained yet</td>") == 1
 
 
 def test_a_resized_task_shows_one_view_in_two_sizes(root: Path) -> None:

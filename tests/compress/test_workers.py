@@ -8,7 +8,7 @@ import torch
 
 from compress import distributed
 from compress.__main__ import run_recipe
-from compress.workers import InProcess, Workers
+from compress.workers import InProcess, Workers, environment
 from device.errors import BadInputError
 
 
@@ -71,3 +71,13 @@ def test_a_cluster_and_several_processes_exclude_each_other(
         monkeypatch.setenv(distributed.TORCHRUN, "none")
     with pytest.raises(BadInputError, match=f"--ray: a task is one process: .* without {other}"):
         run_recipe("birds-quick", tmp_path, tmp_path, ray="local", devices=devices)
+
+
+def test_workers_of_an_own_cluster_are_as_urgent_as_what_they_work_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for address, niceness in ((environment.LOCAL, "0"), ("192.0.2.1:6379", None)):
+        given: dict[str, str] = {}
+        monkeypatch.setattr(environment.os, "environ", given)
+        environment.prepare(address)
+        assert given.get("RAY_worker_niceness") == niceness
