@@ -60,7 +60,7 @@ def advance(
     record = place.finished()
     if record is not None:
         stage.rebuild(net, example, record)
-        net.load_state_dict(place.state())
+        place.restore(net)
         say(f"{record.kind}: reused from {place.folder}")
         return record
     place.begin()

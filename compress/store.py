@@ -12,9 +12,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import JsonValue, ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from compress import distributed, tensors
 from compress.cicr import Probe
@@ -78,15 +77,28 @@ class Place:
         return record if record.key == self.key and (self.folder / STATE).is_file() else None
 
     def state(self) -> dict[str, Tensor]:
-        """The weights a finished stage ended with."""
-        state: dict[str, Tensor] = torch.load(self.folder / STATE, weights_only=True)
-        return state
+        """The weights a finished stage ended with.
+
+        Raises:
+            BadInputError: the file is damaged.
+        """
+        with tensors.stored(self.folder / STATE) as state:
+            return state
+
+    def restore(self, net: nn.Module) -> None:
+        """Give a network of the stage's shapes these weights.
+
+        Raises:
+            BadInputError: the file is damaged.
+        """
+        with tensors.stored(self.folder / STATE) as state:
+            net.load_state_dict(state)
 
     def begin(self) -> None:
         """Make the folder ready: what another key left goes, an own checkpoint stays."""
         if distributed.first():
             path = self.folder / KEY
-            if not path.is_file() or path.read_text() != self.key:
+            if not path.is_file() or path.read_bytes() != self.key.encode():
                 shutil.rmtree(self.folder, ignore_errors=True)
                 files.write_bytes(path, self.key.encode())
         distributed.barrier()

@@ -97,7 +97,8 @@ def fit(
 
     Raises:
         FieldwrenError: the loss, or a gradient that is clipped, is not finite.
-        BadInputError: several processes cannot share a batch equally, or have a companion.
+        BadInputError: several processes cannot share a batch equally, or have a companion; or
+            `checkpoint` is damaged.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision
     fabric = distributed.fabric(schedule.precision)
@@ -113,12 +114,12 @@ def fit(
         companion.to(fabric.device)
     log: list[Epoch] = []
     if checkpoint.exists():  # after all are where they train: a state goes where its weights are
-        state = torch.load(checkpoint, weights_only=True, map_location="cpu")
-        net.load_state_dict(state["net"])
-        optimizer.load_state_dict(state["optimizer"])
-        if companion is not None:
-            companion.load_state_dict(state["companion"])
-        log = [Epoch(**entry) for entry in state["log"]]
+        with tensors.stored(checkpoint) as state:
+            net.load_state_dict(state["net"])
+            optimizer.load_state_dict(state["optimizer"])
+            if companion is not None:
+                companion.load_state_dict(state["companion"])
+            log = [Epoch(**entry) for entry in state["log"]]
         print(f"{label}: resuming after epoch {len(log)} of {schedule.epochs}")
     guide: nn.Module | None = None
     if teacher is not None:
@@ -200,8 +201,8 @@ def spent(checkpoint: Path) -> float:
     """Seconds of the epochs that an interrupted training left in its checkpoint, 0 without one."""
     if not checkpoint.exists():
         return 0.0
-    log = torch.load(checkpoint, weights_only=True, map_location="cpu")["log"]
-    return float(sum(entry["seconds"] for entry in log))
+    with tensors.stored(checkpoint) as state:
+        return float(sum(entry["seconds"] for entry in state["log"]))
 
 
 def rate(step: int, steps: int, schedule: Schedule) -> float:

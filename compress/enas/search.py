@@ -109,6 +109,9 @@ def search(
     """Search to the last epoch; `sampler` learns if it is a module.
 
     The state after each epoch is written to `checkpoint`; if it exists, the search goes on there.
+
+    Raises:
+        BadInputError: `checkpoint` is damaged.
     """
     generator = torch.Generator().manual_seed(seed)
     learner = Reinforce(sampler) if isinstance(sampler, nn.Module) else None
@@ -117,16 +120,16 @@ def search(
     trials: list[tuple[Choice, float]] = []
     started, before = perf_counter(), 0.0
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        space.load_state_dict(state["space"])
-        generator.set_state(state["generator"])
-        if learner is not None and isinstance(sampler, nn.Module):
-            sampler.load_state_dict(state["sampler"])
-            learner.load_state_dict(state["learner"])
-        rows = [Row(**row) for row in state["rows"]]
-        losses = state["losses"]
-        # checkpoints of older versions hold neither
-        trials, before = state.get("trials", []), state.get("seconds", 0.0)
+        with tensors.stored(checkpoint) as state:
+            space.load_state_dict(state["space"])
+            generator.set_state(state["generator"])
+            if learner is not None and isinstance(sampler, nn.Module):
+                sampler.load_state_dict(state["sampler"])
+                learner.load_state_dict(state["learner"])
+            rows = [Row(**row) for row in state["rows"]]
+            losses = state["losses"]
+            # checkpoints of older versions hold neither
+            trials, before = state.get("trials", []), state.get("seconds", 0.0)
         print(f"search: resuming after epoch {len(losses)} of {epochs}")
     distributed.barrier()  # the first process may not write before all have read
 

@@ -147,7 +147,7 @@ class Probes:
         record = job.place.finished()
         assert record is not None
         prune.remove(self.net, self.context.example, job.plan)
-        self.net.load_state_dict(job.place.state())
+        job.place.restore(self.net)
         return record
 
     def _margin(self, threshold: float) -> float:

@@ -1,5 +1,8 @@
 """Train gates that read the channels' influence, and remove what they shut (Inf-CP)."""
 
+import contextlib
+
+from pydantic import ValidationError
 from torch import nn
 
 from compress import allocation, distributed, infcp, prune
@@ -33,11 +36,12 @@ def run(context: Context, net: nn.Module, step: InfCp) -> Outcome:
 
 def budgeted(context: Context, net: nn.Module, step: InfCp) -> prune.Plan:
     """How many channels stay: kept beside the checkpoint, for times are never measured alike."""
-    path = context.checkpoint.with_name("budget.json")
-    known = path.read_bytes() if path.is_file() else None
+    path, known = context.checkpoint.with_name("budget.json"), None
+    with contextlib.suppress(OSError, ValidationError):  # not decided yet, or damaged
+        known = prune.Plan.model_validate_json(path.read_bytes())
     distributed.barrier()  # no process may write before all have read
     if known is not None:
-        return prune.Plan.model_validate_json(known)
+        return known
     head = removal.whole(context, net, step.keep)
     found = allocation.decide(
         net, context.example, head, counts(step), context.seed, deploy=context.task.deploy

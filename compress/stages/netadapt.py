@@ -6,7 +6,6 @@ The state after every iteration is in the stage's checkpoint: an interrupted run
 import copy
 import time
 
-import torch
 from pydantic import JsonValue
 from torch import nn
 
@@ -139,13 +138,13 @@ class Search:
         distributed.barrier()  # the first process may not write before all have read
 
     def _load(self) -> None:
-        state = torch.load(self.context.checkpoint, weights_only=True)
-        self.kept = {layer: tuple(left) for layer, left in state["kept"].items()}
-        self.log = [Iteration(**one) for one in state["log"]]
-        self.before = sum(one.seconds for one in self.log)
-        self.aim = state["aim"]
-        prune.remove(self.net, self.context.example, netadapt.plan(self.groups, self.kept))
-        self.net.load_state_dict(state["net"])
+        with tensors.stored(self.context.checkpoint) as state:
+            self.kept = {layer: tuple(left) for layer, left in state["kept"].items()}
+            self.log = [Iteration(**one) for one in state["log"]]
+            self.before = sum(one.seconds for one in self.log)
+            self.aim = state["aim"]
+            prune.remove(self.net, self.context.example, netadapt.plan(self.groups, self.kept))
+            self.net.load_state_dict(state["net"])
         print(f"netadapt: resuming after iteration {len(self.log)}")
 
     def spent(self) -> Spent:

@@ -21,6 +21,7 @@ from compress.stages import Context
 from compress.stages import cicr as stage
 from compress.steps import Cicr
 from compress.tasks.birds import Birds
+from device.errors import BadInputError
 from tests.compress import shapes
 
 STEP = """
@@ -102,6 +103,11 @@ def test_a_killed_search_goes_on_and_ends_the_same(root: Path, tmp_path: Path) -
     assert [p.score for p in resumed.probes] == [p.score for p in whole.probes]
     assert len(whole.probes) == 3
     assert _equal(net.state_dict(), other.state_dict())
+    for state in tmp_path.glob(f"probe-*/{store.STATE}"):
+        state.write_bytes(b"damaged")
+    context, net, step = _context(root, tmp_path)
+    with pytest.raises(BadInputError, match=r"probe-.*state\.pt: damaged"):
+        stage.run(context, net, step)
 
 
 def test_the_best_candidate_is_what_its_files_say(root: Path, tmp_path: Path) -> None:

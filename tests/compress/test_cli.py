@@ -1,6 +1,7 @@
 """python -m compress, from the command line to signed bundles, on coloured shapes."""
 
 import html
+import io
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import torch
 
 from compress import methods, recipe
 from compress.__main__ import list_methods, run_recipe
@@ -131,6 +133,24 @@ def test_a_second_run_reuses_everything(
     run_recipe(str(root / "shapes.toml"), data=root, out=out)
     assert capsys.readouterr().out.count("reused") == 5
     assert (out / "shapes" / bundle.MANIFEST).read_bytes() == before
+
+
+def test_a_damaged_stage_is_named_and_made_again_once_it_is_deleted(
+    root: Path,
+    finished: tuple[subprocess.CompletedProcess[str], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    state = finished[1] / "stages" / "01-prune" / "state.pt"
+    before = state.read_bytes()
+    state.write_bytes(before[:1000])
+    with pytest.raises(BadInputError, match=r"01-prune/state\.pt: damaged.*delete it"):
+        run_recipe(str(root / "shapes.toml"), data=root, out=finished[1])
+    state.unlink()
+    capsys.readouterr()
+    run_recipe(str(root / "shapes.toml"), data=root, out=finished[1])
+    assert capsys.readouterr().out.count("reused") == 4
+    made, expected = torch.load(state), torch.load(io.BytesIO(before))
+    assert all(torch.equal(made[name], value) for name, value in expected.items())
 
 
 def test_other_test_photos_are_scored_anew(

@@ -120,6 +120,8 @@ def test_the_first_process_writes_the_budget_once_all_have_read(
     assert stage.budgeted(context, net, step) == found
     assert stage.budgeted(context, net, step) == found
     assert waited == [False, False, True]
+    path.write_text("damaged")
+    assert stage.budgeted(context, net, step) == found
 
 
 def test_what_cannot_be_pruned_is_refused_before_it_is_trained(

@@ -16,7 +16,7 @@ from compress.stages import netadapt as stage
 from compress.steps import NetAdapt
 from compress.store import Record
 from compress.task import Quality
-from device.errors import FieldwrenError
+from device.errors import BadInputError, FieldwrenError
 from tests.compress import graphs, patterns, shapes
 
 
@@ -135,6 +135,13 @@ def test_a_search_goes_on_after_its_last_iteration(root: Path, tmp_path: Path) -
     assert isinstance(again.structure, dict) and isinstance(expected.structure, dict)
     kept = [one["kept"] for one in again.structure["iterations"]]
     assert kept == [one["kept"] for one in expected.structure["iterations"]]
+
+
+def test_a_damaged_search_is_named(root: Path, tmp_path: Path) -> None:
+    context, net = _context(root, tmp_path)
+    context.checkpoint.write_bytes(b"damaged")
+    with pytest.raises(BadInputError, match=r"checkpoint\.pt: damaged"):
+        stage.run(context, net, _step())
 
 
 def test_candidates_are_trained_where_the_recipe_says_so(root: Path, tmp_path: Path) -> None:

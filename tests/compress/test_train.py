@@ -14,13 +14,13 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from compress import recipe, train
+from compress import recipe, tensors, train
 from compress.stages import finetune
 from compress.stages.base import Context
 from compress.steps import Finetune, Schedule
 from compress.task import Batch
 from compress.tasks.birds import Birds
-from device.errors import FieldwrenError
+from device.errors import BadInputError, FieldwrenError
 from tests.compress import shapes
 
 EPOCHS = 3
@@ -200,6 +200,18 @@ def test_a_gradient_that_is_not_finite_stops_the_run(root: Path, tmp_path: Path)
             return (whole - whole).abs().sqrt()  # zero, and infinitely steep
 
     _refused(root, tmp_path / "x.pt", Steep, Schedule(epochs=1, lr=0.1, clip=5.0))
+
+
+def test_a_damaged_checkpoint_is_named(root: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    checkpoint.write_bytes(b"damaged")
+    with pytest.raises(BadInputError, match=r"checkpoint\.pt: damaged"):
+        _fit(root, checkpoint)
+    with pytest.raises(BadInputError, match=r"checkpoint\.pt: damaged"):
+        train.spent(checkpoint)
+    tensors.save(checkpoint, {"net": {}})
+    with pytest.raises(BadInputError, match=r"checkpoint\.pt: damaged"):
+        _fit(root, checkpoint)
 
 
 def _refused(root: Path, checkpoint: Path, kind: type[Birds], schedule: Schedule) -> None:

@@ -177,6 +177,9 @@ def test_an_interrupted_search_ends_as_one_that_was_not(root: Path, tmp_path: Pa
     older = {key: value for key, value in state.items() if key not in ("trials", "seconds")}
     torch.save(older, tmp_path / "older.pt")
     assert run(tmp_path / "older.pt", None) == whole
+    (tmp_path / "older.pt").write_bytes(b"damaged")
+    with pytest.raises(BadInputError, match=r"older\.pt: damaged"):
+        run(tmp_path / "older.pt", None)
 
 
 class Stopping(Micro):
