@@ -102,6 +102,25 @@ def test_what_computes_in_its_own_way_is_refused(rnn: object) -> None:
     assert list(recurrent(adopt(Holder(Named(5, 8))))) == ["rnn.layers.0"]
 
 
+@pytest.mark.parametrize(
+    "register",
+    [
+        "register_forward_pre_hook",
+        "register_forward_hook",
+        "register_full_backward_pre_hook",
+        "register_full_backward_hook",
+    ],
+)
+@pytest.mark.parametrize("rnn", [lambda: nn.LSTM(5, 8), lambda: nn.GRUCell(5, 8)])
+def test_hooks_are_refused_not_lost(rnn: object, register: str) -> None:
+    net = Holder(rnn())  # type: ignore[operator]
+    handle = getattr(net.rnn, register)(lambda *_: None)
+    with pytest.raises(FieldwrenError, match="rnn: has hooks"):
+        adopt(net)
+    handle.remove()
+    assert recurrent(adopt(net))
+
+
 def orthogonal() -> nn.Module:
     rnn = nn.LSTM(5, 8)
     parametrizations.orthogonal(rnn, "weight_hh_l0")
