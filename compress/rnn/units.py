@@ -9,7 +9,7 @@ that its readers lose the same columns (compress/rnn/wires.py).
     random      the control
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from compress.rnn.adopt import recurrent
 from compress.rnn.influence import influence
 from compress.task import Task
+from device.errors import FieldwrenError
 from models.projections import Matrix, Projection
 from models.recurrent import GATES, Recurrent
 
@@ -92,7 +93,12 @@ def mask(net: nn.Module, wires: Mapping[str, list[str]], removed: Removed) -> nn
 
 
 def remove(net: nn.Module, wires: Mapping[str, list[str]], removed: Removed) -> nn.Module:
-    """Cut units out of their layers and of what reads them, in place; returns the network."""
+    """Cut units out of their layers and of what reads them, in place; returns the network.
+
+    Raises:
+        FieldwrenError: what reads them is tied to another layer; the network is then as it was.
+    """
+    refuse_ties(net, wires, removed)
     layers, modules = recurrent(net), dict(net.named_modules())
     for name, units in removed.items():
         layer = layers[name]
@@ -113,6 +119,27 @@ def remove(net: nn.Module, wires: Mapping[str, list[str]], removed: Removed) -> 
                 assert isinstance(module, Projection)
                 module.store(_columns(module, kept))
     return net
+
+
+def refuse_ties(net: nn.Module, wires: Mapping[str, list[str]], names: Iterable[str]) -> None:
+    """See that no linear layer behind these recurrent ones has its weight in common with another
+    layer, as with an embedding: that one would keep its columns, and the two part.
+
+    Raises:
+        FieldwrenError: one has.
+    """
+    modules = dict(net.named_modules())
+    held = list(net.named_parameters(remove_duplicate=False))
+    behind = [(name, reader) for name in names for reader in wires[name]]
+    for layer, reader in behind:
+        module = modules[reader]
+        for other, values in held if isinstance(module, nn.Linear) else ():
+            holder = net.get_submodule(other.rpartition(".")[0])
+            if holder is not module and values.data_ptr() == module.weight.data_ptr():
+                raise FieldwrenError(
+                    f"{layer}: units cannot go: {reader}.weight and {other} are one parameter: "
+                    "name the layer in keep, or give one of them its own"
+                )
 
 
 def _others(units: Tensor, count: int) -> Tensor:

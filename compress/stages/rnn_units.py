@@ -25,7 +25,7 @@ def run(context: Context, net: nn.Module, step: RnnUnits) -> Outcome:
 
     Raises:
         FieldwrenError: no layer's units are free to go, weights are not finite, the target is out
-            of reach, or something reads a unit that does not follow.
+            of reach, or something reads a unit that does not follow or is tied to another layer.
     """
     finite(adopt(net))
     scores = units.SCORES[step.criterion](net, context.task, context.seed)
@@ -34,6 +34,7 @@ def run(context: Context, net: nn.Module, step: RnnUnits) -> Outcome:
     free = {name: scores[name] for name, own in found.items() if own and name not in kept}
     if not free:
         raise FieldwrenError("nothing to prune: no matrix reads a recurrent layer's units alone")
+    units.refuse_ties(net, found, free)
     removed = chosen(context, net, found, free, step)
     whole, masked = copy.deepcopy(net), units.mask(copy.deepcopy(net), found, removed)
     try:

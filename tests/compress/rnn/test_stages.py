@@ -15,9 +15,9 @@ from compress.rnn import timing, wires
 from compress.rnn.adopt import recurrent
 from compress.rnn.forms import Shape, by_count
 from compress.rnn.influence import influence
-from compress.stages import rnn_columns
+from compress.stages import rnn_columns, rnn_units
 from compress.stages.base import Context
-from compress.steps import RnnColumns, Schedule, Step
+from compress.steps import RnnColumns, RnnUnits, Schedule, Step
 from compress.task import Task
 from compress.tasks.language import Language
 from device.errors import FieldwrenError
@@ -173,6 +173,32 @@ def test_units_that_a_skip_reads_stay(add: bool, tmp_path: Path) -> None:
     assert [layer.units for layer in layers.values()] == [12, 12]
     dead = wires.dead(net, wires.readers(net, example))  # and no reader that is found needs them
     assert "first.layers.0" in dead
+
+
+class Tied(nn.Module):
+    """Words in and words out by one matrix, in torch's own layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.rnn, self.out = nn.Embedding(20, 8), nn.LSTM(8, 8), nn.Linear(8, 20)
+        self.out.weight = self.table.weight
+
+    def forward(self, words: Tensor) -> Tensor:
+        answer: Tensor = self.out(self.rnn(self.table(words))[0])
+        return answer
+
+
+@pytest.mark.parametrize("target", [{"ratio": 0.5}, {"parameters": 0.7}])
+def test_a_tie_is_not_undone(target: dict[str, float], tmp_path: Path) -> None:
+    net, example = Tied().eval(), texts.words()
+    context = Context(cast(Task, None), 0, example, copy.deepcopy(net), tmp_path / "checkpoint")
+    step = RnnUnits(kind="rnn-units", criterion="l1", round_to=1, **target)
+    reason = r"^rnn\.layers\.0: units cannot go: out.weight and table.weight are one .* its own$"
+    with pytest.raises(FieldwrenError, match=reason):
+        rnn_units.run(context, net, step)
+    net.out.weight = nn.Parameter(net.table.weight.detach().clone())
+    assert rnn_units.run(context, net, step).mask_error is not None
+    assert net.out.in_features < net.table.embedding_dim
 
 
 def test_steps_go_together_and_what_is_gone_stays_gone(

@@ -82,6 +82,15 @@ def test_units_behind_a_tied_table_take_the_embedding_along() -> None:
     assert (first.inputs, net.table.x.inputs) == (9, 9)
 
 
+def test_a_reader_that_is_tied_is_refused_before_anything_is_cut() -> None:
+    net = adopt(Cells(nn.LSTMCell))
+    net.other = nn.Linear(8, net.out.out_features)
+    net.other.weight = net.out.weight
+    with pytest.raises(FieldwrenError, match=r"out\.weight and other\.weight are one parameter"):
+        units.remove(net, wires.readers(net, inputs()), choice(net, ["cell.layer"]))
+    assert recurrent(net)["cell.layer"].units == 8
+
+
 def test_readers_that_are_called_by_name_are_found() -> None:
     class Called(Cells):
         def forward(self, x: Tensor) -> tuple[Tensor, ...]:
