@@ -11,7 +11,7 @@ from pathlib import Path
 
 from compress.quantization import flatbuffer
 from compress.quantization.flatbuffer import Operator, Tensor
-from compress.quantization.schemes import ONE_SCALE, Scheme
+from compress.quantization.schemes import HALVED, ONE_SCALE, Scheme
 from device.errors import FieldwrenError
 
 ENDS = ("QUANTIZE", "DEQUANTIZE")  # may have a float on one side
@@ -88,7 +88,9 @@ def check(path: Path, scheme: Scheme, spared: frozenset[str] = frozenset()) -> A
 def _check_weight(operator: Operator, weight: Tensor, scheme: Scheme) -> None:
     where = f"the weight of a {operator.name} as {weight.type}: {operator.layer}"
     if weight.type != scheme.weights:
-        raise FieldwrenError(f"quantization left {where}")
+        halved = scheme.weights != "FLOAT16" or operator.name in HALVED
+        instead = "" if halved else ", which has no float16 weights: take dynamic-int8 or fp32"
+        raise FieldwrenError(f"quantization left {where}{instead}")
     if weight.type != "INT8":
         return
     channels = weight.shape[weight.axis]

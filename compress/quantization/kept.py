@@ -36,13 +36,12 @@ def find(source: Path, patterns: Sequence[str]) -> tuple[Operator, ...]:
 
 
 def rules(operators: Sequence[Operator]) -> list[Rule]:
-    """To be added after those of a scheme."""
+    """To be added after those of a scheme.
+
+    Raises:
+        BadInputError: one cannot have float16 weights.
+    """
     return [
-        schemes.rule(
-            "float_casting",
-            schemes.HALF,
-            operation=operator.name,
-            scope=schemes.exactly(operator.outputs[0].name),
-        )
-        for operator in operators
+        schemes.half(one.name, one.layer, one.outputs[0].name, "leave it out of keep")
+        for one in operators
     ]

@@ -76,22 +76,23 @@ def choose(errors: Sequence[float], sizes: Sequence[int], budget: float) -> froz
 
 
 def rules(found: Sequence[Sensitivity], high: str) -> list[Rule]:
-    """static-int8, with the spared layers in `high`: "fp32", "fp16" or "int16x8"."""
+    """static-int8, with the spared layers in `high`: "fp32", "fp16" or "int16x8".
 
-    def wider(operator: str) -> tuple[str, Rule]:
-        return {
+    Raises:
+        BadInputError: one of them cannot have float16 weights.
+    """
+
+    def wider(one: Sensitivity) -> Rule:
+        if high == "fp16":
+            return schemes.half(one.operator, one.layer, one.output, 'take high = "fp32"')
+        algorithm, config = {
             "fp32": ("no_quantize", schemes.FLOAT),
-            "fp16": ("float_casting", schemes.HALF),
-            "int16x8": (schemes.UNIFORM, schemes.integer(16, operator)),
+            "int16x8": (schemes.UNIFORM, schemes.integer(16, one.operator)),
         }[high]
+        scope = schemes.exactly(one.output)
+        return schemes.rule(algorithm, config, operation=one.operator, scope=scope)
 
-    return schemes.static(8) + [
-        schemes.rule(
-            *wider(one.operator), operation=one.operator, scope=schemes.exactly(one.output)
-        )
-        for one in found
-        if one.spared
-    ]
+    return schemes.static(8) + [wider(one) for one in found if one.spared]
 
 
 def figure(found: Sequence[Sensitivity]) -> Figure:

@@ -10,10 +10,15 @@ from typing import Any
 
 from ai_edge_quantizer import recipe as published
 
+from device.errors import BadInputError
+
 Rule = dict[str, Any]
 UNIFORM = "min_max_uniform_quantize"  # the quantizer's name for the plain method
 OPERATIONS = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}  # which it calls otherwise than the file
 ONE_SCALE = ("BATCH_MATMUL",)  # int8 kernels that read no second one: the answers are noise then
+HALVED = (  # what the quantizer knows float16 weights for
+    *("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "EMBEDDING_LOOKUP"),
+)
 FLOAT = {"compute_precision": "FLOAT", "explicit_dequantize": False}
 HALF = {
     "compute_precision": "FLOAT",
@@ -51,6 +56,17 @@ def rule(algorithm: str, config: Rule, *, operation: str = "*", scope: str = ".*
         "algorithm_key": algorithm,
         "op_config": config,
     }
+
+
+def half(operation: str, layer: str, output: str, instead: str) -> Rule:
+    """The rule of one operator, named by its output, with float16 weights.
+
+    Raises:
+        BadInputError: there are none for such an operation.
+    """
+    if operation not in HALVED:
+        raise BadInputError(f"{layer}: no {operation} has float16 weights: {instead}")
+    return rule("float_casting", HALF, operation=operation, scope=exactly(output))
 
 
 def integer(bits: int, operation: str = "*") -> Rule:

@@ -51,7 +51,7 @@ def quantize(
     Raises:
         FieldwrenError: the audit found something that is not as the scheme says.
         BadInputError: the runtime of this machine cannot run the result, or a layer to be kept
-            does not exist.
+            does not exist or cannot have float16 weights.
     """
     scheme = SCHEMES[numbers.scheme]
     if scheme.rules is None:

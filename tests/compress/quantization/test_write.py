@@ -218,6 +218,25 @@ def test_a_matrix_for_each_band_has_the_scales_that_its_kernel_reads(
             check(int8, SCHEMES["static-int8"])
 
 
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ({"scheme": "fp16"}, r"FLOAT32: .*Banded.*: take dynamic-int8 or fp32"),
+        ({"scheme": "dynamic-int8", "keep": ["*Banded*"]}, r"Banded.* BATCH_M.*: leave it out of"),
+        (MIXED | {"high": "fp16"}, r'Banded.* BATCH_MATMUL .*: take high = "fp32"'),
+    ],
+)
+def test_a_matrix_that_has_no_float16_is_named_with_what_to_take(
+    tmp_path: Path, table: dict[str, object], reason: str
+) -> None:
+    torch.manual_seed(0)
+    plain = tmp_path / "float.tflite"
+    fed = _one_step(Banded(), (4, 7, 40), plain)
+    numbers = Quantize.model_validate({"kind": "quantize", **table})
+    with pytest.raises(FieldwrenError, match=reason):
+        quantize(plain, numbers, fed, tmp_path / "made.tflite")
+
+
 @pytest.mark.parametrize("scheme", ["dynamic-int8", "static-int8"])
 def test_named_layers_stay_float16(lopsided: Converted, tmp_path: Path, scheme: str) -> None:
     path = lopsided.quantized(tmp_path / "m.tflite", scheme, keep=["*.expand.conv"])
