@@ -3,8 +3,8 @@
 Frame t of a stream:   delayed = rings.delayed()  →  model  →  rings.push(newest)
 
 All rings share one buffer of 2·D rows (D = the largest delay). A vector is written twice, D rows
-apart, so that the last D frames always lie in one piece and one index, made once, gathers every
-ring and delay: no modulo and no loop per frame.
+apart, so that the last D frames always lie in one piece. What each of the D positions reads, ring
+after ring and delay after delay, are views made once: a frame joins them, without modulo or loop.
 """
 
 from collections.abc import Sequence
@@ -32,15 +32,13 @@ class Rings:
             raise BadInputError("state rings: each ring needs delays of 1 frame or more")
         width = sum(s.width for s in specs)  # M, length of `newest`
         self._depth = depth = max(max(s.delays) for s in specs)
-        index, start = [], 0
-        for spec in specs:
-            columns = np.arange(start, start + spec.width)
-            index += [(depth - delay) * width + columns for delay in spec.delays]
-            start += spec.width
-        self._index = np.concatenate(index)
         self._rows: Array = np.zeros((2 * depth, width), np.float32)
-        self._flat: Array = self._rows.reshape(-1)
-        self._delayed: Array = np.zeros((1, len(self._index)), np.float32)
+        places, start = [], 0
+        for spec in specs:
+            places += [(depth - delay, slice(start, start + spec.width)) for delay in spec.delays]
+            start += spec.width
+        self._views = [[self._rows[n + row, part] for row, part in places] for n in range(depth)]
+        self._delayed: Array = np.zeros((1, sum(map(len, self._views[0]))), np.float32)
         self._next = 0  # row of the next push, 0…D−1; rows next…next+D−1 are the last D frames
 
     def delayed(self) -> Array:
@@ -48,9 +46,7 @@ class Rings:
 
         The array is reused: it is valid until the next call.
         """
-        oldest = self._flat[self._next * self._rows.shape[1] :]
-        # mode "clip" spares numpy a copy; the index is in range by construction
-        oldest.take(self._index, out=self._delayed[0], mode="clip")
+        np.concatenate(self._views[self._next], out=self._delayed[0])
         return self._delayed
 
     def push(self, newest: Array) -> None:
