@@ -3,7 +3,8 @@
     python scripts/score.py --reference clean.wav --noisy noisy.wav --enhanced enhanced.wav
 
 16 kHz; of several channels the first counts. The recordings may start at different moments (what
-came over a network does): each is aligned to the reference by their cross-correlation first.
+came over a network does): each is aligned to the reference by their cross-correlation first. It may
+have the other sign, as what some sound cards record: no score minds that, and it is told.
 """
 
 import json
@@ -45,15 +46,20 @@ def read(path: Path) -> Samples:
 
 
 def align(samples: Samples, reference: Samples) -> Samples:
-    """Shift `samples` to where it resembles `reference` most; same length as the reference."""
+    """Shift `samples` to where it resembles `reference`, or its negative, most; as long as that."""
     size = 1 << (len(samples) + len(reference)).bit_length()
     correlation = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(reference, size).conj())
-    lag = int(correlation.argmax())
+    lag = int(np.abs(correlation).argmax())
     lag = lag - size if lag > size // 2 else lag
     shifted = samples[lag:] if lag >= 0 else np.pad(samples, (-lag, 0))
     shifted = shifted[: len(reference)]
     result: Samples = np.pad(shifted, (0, len(reference) - len(shifted)))
     return result
+
+
+def inverted(samples: Samples, reference: Samples) -> bool:
+    """Whether it resembles the reference's negative."""
+    return float(np.vdot(align(samples, reference), reference)) < 0
 
 
 def score(samples: Samples, reference: Samples) -> dict[str, float]:
@@ -80,10 +86,11 @@ def main(
 ) -> None:
     """Score a noisy and an enhanced recording against the clean one."""
     clean = read(reference)
-    result = {
-        "noisy": score(read(noisy), clean),
-        "enhanced": score(read(enhanced), clean),
-    }
+    given = {"noisy": read(noisy), "enhanced": read(enhanced)}
+    result = {name: score(samples, clean) for name, samples in given.items()}
+    for name, samples in given.items():
+        if inverted(samples, clean):
+            print(f"{name}: polarity is inverted, which no score minds", file=sys.stderr)
     if as_json:
         print(json.dumps({name: _known(row) for name, row in result.items()}, allow_nan=False))
         return

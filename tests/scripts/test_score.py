@@ -35,6 +35,21 @@ def test_si_sdr_is_the_ratio_that_was_mixed() -> None:
     )
 
 
+def test_a_recording_of_the_other_polarity_scores_the_same_and_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clean, late = noise(2, 4), np.pad(noise(2, 4) + 0.1 * noise(2, 5), (700, 0))
+    assert score.score(-late, clean) == score.score(late, clean)
+    names = {"clean": clean, "late": late, "turned": -late}
+    for name, samples in names.items():
+        soundfile.write(tmp_path / f"{name}.wav", samples, score.RATE)
+    score.main(*(tmp_path / f"{name}.wav" for name in names), as_json=True)
+    printed = capsys.readouterr()
+    assert printed.err == "enhanced: polarity is inverted, which no score minds\n"
+    scores = json.loads(printed.out)
+    assert scores["noisy"] == scores["enhanced"]
+
+
 def test_what_is_not_sound_is_named(tmp_path: Path) -> None:
     path = tmp_path / "text.wav"
     path.write_text("not sound")
