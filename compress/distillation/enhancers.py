@@ -120,7 +120,7 @@ class FileEnhancer(_Enhancer):
 
 
 class OnnxEnhancer(_Enhancer):
-    """An .onnx that maps a waveform [1, 1, time] to one of the same length, at any level."""
+    """An .onnx that maps a waveform [1, …, time] to one of the same length, at any level."""
 
     def __init__(self, path: Path, rate: int) -> None:
         opened = session(path)
@@ -128,15 +128,17 @@ class OnnxEnhancer(_Enhancer):
         size = given.shape[-1] if given.shape else None
         super().__init__(path, size if isinstance(size, int) else None, rate)
         self._session, self._name = opened, given.name
+        self._alone = (1,) * (len(given.shape or (1, 1, 1)) - 1)  # what stands before time
         try:
             self._probe()
         except BadInputError:
             raise
         except Exception as error:  # its errors have no common base
             raise BadInputError(
-                f"{path}: a teacher takes a waveform [1, 1, time]; this model does not"
+                f"{path}: a teacher takes one waveform [1, time]; this model does not"
             ) from error
 
     def sound(self, noisy: NDArray[np.float32]) -> NDArray[np.float32]:
-        made: NDArray[np.float32] = self._session.run(None, {self._name: noisy[None, None]})[0]
+        alone = noisy.reshape(*self._alone, -1)
+        made: NDArray[np.float32] = self._session.run(None, {self._name: alone})[0]
         return made

@@ -31,8 +31,9 @@ def test_a_bundle_of_another_rate_is_refused(enhancer: Path) -> None:
 def test_an_onnx_answers_with_sound(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="needs onnxruntime")
     path = tmp_path / "double.onnx"
-    path.write_bytes(onnx_files.chain("Add", shape=["a", "b", "t"]))
-    torch.testing.assert_close(teachers.enhancer(path, 16000)(_noisy()), 2 * _noisy())
+    for shape in (["a", "b", "t"], ["b", "t"], [1, "t"], ["t"]):
+        path.write_bytes(onnx_files.chain("Add", shape=shape))
+        torch.testing.assert_close(teachers.enhancer(path, 16000)(_noisy()), 2 * _noisy())
     path.write_bytes(onnx_files.chain("Add", shape=[1, 1, 50]))
     teacher = teachers.enhancer(path, 100)
     torch.testing.assert_close(teacher(_noisy()), 2 * _noisy())
@@ -41,8 +42,8 @@ def test_an_onnx_answers_with_sound(tmp_path: Path) -> None:
     path.write_bytes(b"no model")
     with pytest.raises(BadInputError, match="not a usable ONNX model"):
         teachers.enhancer(path, 16000)
-    path.write_bytes(onnx_files.chain("Add", shape=["b", "t"]))
-    with pytest.raises(BadInputError, match=r"double\.onnx: a teacher takes a waveform"):
+    path.write_bytes(onnx_files.chain("Add", shape=[2, "t"]))
+    with pytest.raises(BadInputError, match=r"double\.onnx: a teacher takes one waveform"):
         teachers.enhancer(path, 16000)
 
 
