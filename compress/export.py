@@ -34,6 +34,7 @@ from device.runtime import Runtime
 CHECKED = 4  # examples on which files are compared with torch, and golden vectors if none are made
 PARITY = 1e-4  # largest |float32 TFLite − torch|, relative to the largest output
 GOLDEN_FLOAT, GOLDEN_INT8 = 1e-3, 0.1  # tolerance on a device, of an output's largest value
+IN_FLOAT = ("fp32", "fp16", "weight-int8")  # schemes whose arithmetic is float32
 Named = dict[str, NDArray[np.float32]]
 
 
@@ -97,7 +98,7 @@ def export(deployed: OneStep, numbers: Quantize, model: Path, golden: Path) -> E
         np.savez_compressed(target, allow_pickle=False, **stored)
     runtime = Runtime(model)
     largest = {n: float(np.abs([answer[n] for answer in answers]).max()) for n in outputs}
-    relative = GOLDEN_FLOAT if numbers.scheme in ("fp32", "fp16") else GOLDEN_INT8
+    relative = GOLDEN_FLOAT if numbers.scheme in IN_FLOAT else GOLDEN_INT8
     return Exported(
         inputs=tuple(_spec(n, keys[n], deployed.inputs[n], runtime.inputs) for n in names),
         outputs=tuple(_spec(n, outputs[n], deployed.outputs[n], runtime.outputs) for n in outputs),

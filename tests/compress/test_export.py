@@ -116,6 +116,23 @@ def test_the_audit_catches_a_weight_that_stayed_float(float_file: Path) -> None:
         quantization.check(float_file, quantization.SCHEMES["dynamic-int8"])
 
 
+def test_int8_weights_alone_leave_the_arithmetic_in_float(
+    deployed: Deployed, float_file: Path, tmp_path: Path
+) -> None:
+    """So a device owes its golden vectors what float does: the older runtime, too, is right."""
+    model, golden = tmp_path / "model.tflite", tmp_path / "golden.npz"
+    made = export.export(deployed, _numbers("weight-int8"), model, golden)
+    assert set(made.audit.weights) == {"INT8"}
+    assert {(layer.input, layer.output) for layer in made.audit.layers} == {("FLOAT32", "FLOAT32")}
+    with np.load(golden, allow_pickle=False) as stored:
+        largest = float(np.abs(stored["out.logits"]).max())
+        assert made.golden_tolerances == {"logits": pytest.approx(1e-3 * largest)}
+        plain = Runtime(model, delegate="none")  # the reference kernels, all weights unpacked
+        answers = [plain({"image": image})["logits"] for image in stored["in.image"]]
+        np.testing.assert_allclose(answers, stored["out.logits"], atol=1e-5 * largest)
+    assert model.stat().st_size < 0.5 * float_file.stat().st_size
+
+
 @pytest.mark.parametrize("scheme", ["dynamic-int8", "static-int8", "static-int16x8"])
 def test_every_int8_scheme_quantizes_every_weight(
     deployed: Deployed, float_file: Path, tmp_path: Path, scheme: str

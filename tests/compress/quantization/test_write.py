@@ -28,7 +28,12 @@ def _answers(path: Path, converted: Converted) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("scheme", "size", "error"),
-    [("fp16", 0.75, 2e-3), ("dynamic-int8", 0.7, 0.1), ("static-int8", 0.7, 0.1)],
+    [
+        ("fp16", 0.75, 2e-3),
+        ("weight-int8", 0.7, 0.1),
+        ("dynamic-int8", 0.7, 0.1),
+        ("static-int8", 0.7, 0.1),
+    ],
 )
 def test_schemes_are_near_float_and_smaller(
     converted: Converted, tmp_path: Path, scheme: str, size: float, error: float
@@ -168,6 +173,7 @@ MIXED = {"scheme": "mixed-int8", "spare": 0.9}
         (MIXED | {"high": "int16x8"}, "INT8"),
         ({"scheme": "static-int8", "keep": ["widen"]}, "FLOAT16"),
         ({"scheme": "dynamic-int8", "keep": ["widen"]}, "FLOAT16"),
+        ({"scheme": "weight-int8"}, "INT8"),
     ],
 )
 def test_transposed_convolutions_may_have_numbers_of_their_own(
@@ -193,6 +199,7 @@ def test_transposed_convolutions_may_have_numbers_of_their_own(
     ("table", "scales"),
     [
         ({"scheme": "dynamic-int8"}, 64),
+        ({"scheme": "weight-int8"}, 64),
         ({"scheme": "static-int8"}, 1),
         ({"scheme": "static-int16x8"}, 1),
         ({"scheme": "mixed-int8", "spare": 0.0}, 1),
