@@ -23,7 +23,7 @@ from compress.figures import Figure, Series
 from compress.quantization import flatbuffer
 from compress.quantization.ranges import SIGNATURE, Example
 
-EXACT = 200.0  # dB that stand for "no difference"
+EXACT = 200.0  # dB that stand for "no difference"; below zero: noise where nothing was
 
 
 @dataclass(frozen=True)
@@ -115,4 +115,6 @@ def figure(errors: Sequence[LayerError]) -> Figure:
 def _decibels(signal: float, noise: float) -> float:
     if noise == 0:
         return EXACT
-    return 10 * math.log10(max(signal, 1e-300) / noise)
+    if signal == 0:
+        return -EXACT
+    return max(-EXACT, 10 * (math.log10(signal) - math.log10(noise)))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compress.figures import Figure
-from compress.quantization import kept, mixed, ranges, rules, sqnr
+from compress.quantization import headroom, kept, mixed, ranges, rules, sqnr
 from compress.quantization.audit import Audit, check, inspect
 from compress.quantization.ranges import Example
 from compress.quantization.schemes import SCHEMES
@@ -61,6 +61,8 @@ def quantize(
     if scheme.calibrated:
         found = ranges.observe(source, chosen, examples[: numbers.samples])
         found = ranges.replaced(found, learned or {})
+        wide = scheme.activations == "INT16" or numbers.high == "int16x8"
+        found = headroom.given(source, found, 16 if wide else 8)
     sensed: tuple[mixed.Sensitivity, ...] = ()
     if numbers.scheme == "mixed-int8":
         assert found is not None
