@@ -16,13 +16,16 @@ from compress.intervals import CountRange, ShareRange
 from device.manifest import Frozen
 
 GREY = (127, 127, 127)  # zero after normalisation
+MOST = 4.0  # views a photo is wide in memory, which holds all of them
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Augment(Frozen):
     """How far a view may differ from its photo. Zero switches a change off; area 1 is all of it."""
 
-    area: ShareRange = Field((0.4, 1.0), description="share of the photo's area")
+    area: ShareRange = Field(
+        (0.4, 1.0), description="share of the photo's area; below .25 photos take more memory"
+    )
     aspect: float = Field(
         1.33,
         ge=0,
@@ -52,6 +55,13 @@ class Shift(Frozen):
     pad: int = Field(gt=0, description="largest shift, pixels of the view")
     mirror: float = Field(0.5, ge=0, le=1, description="probability")
     cutout: int = Field(0, ge=0, description="side of a grey square at a random place, pixels")
+
+
+def wide(options: Augment | Shift) -> float:
+    """How many views a photo's longer side is to be wide, so that the smallest crop is as sharp as
+    the photo was: two for all but small crops."""
+    least = options.area[0] if isinstance(options, Augment) else 1.0
+    return min(MOST, max(2.0, 1 / math.sqrt(least)))
 
 
 def view(

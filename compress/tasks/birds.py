@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from compress import calibration, cifar, images
 from compress.accuracy import quality
-from compress.augment import Augment, Shift, view
+from compress.augment import Augment, Shift, view, wide
 from compress.distillation import logits as distillation
 from compress.networks import Network
 from compress.pixels import mixed, mosaics, normalised
@@ -98,7 +98,7 @@ class Birds:
         self.settings, model = settings, settings.model
         self.teacher_size = model.train_size
         self.labels = images.class_names(train)
-        largest = 2 * max(model.size, model.train_size)
+        largest = round(wide(settings.augment) * max(model.size, model.train_size))
         photos = images.read(train, self.labels, largest)
         share = settings.data.validation
         self.train, self.validation = images.split(photos, self.labels, share, seed)

@@ -157,6 +157,22 @@ def test_a_large_photo_is_kept_small(tmp_path: Path) -> None:
     assert photos.images[0].shape == (20, 60, 3)
 
 
+@pytest.mark.parametrize(
+    ("area", "side"), [(None, 32), (0.4, 32), (0.25, 32), (0.16, 40), (0.08, 57), (0.01, 64)]
+)
+def test_photos_stay_large_enough_for_the_smallest_crop(
+    tmp_path: Path, area: float | None, side: int
+) -> None:
+    shapes.make_folder(tmp_path / "shapes")
+    photo = tmp_path / "shapes" / "train" / "red" / "00.png"
+    cv2.imwrite(str(photo), np.zeros((150, 200, 3), np.uint8))
+    path = shapes.write_recipe(tmp_path / "shapes.toml")
+    changes = "[augment]\npad = 2\n" if area is None else f"[augment]\narea = [{area}, 1.0]\n"
+    path.write_text(path.read_text() + changes)
+    task = shapes.make_task(tmp_path, path)
+    assert max(max(one.shape) for one in (*task.train.images, *task.validation.images)) == side
+
+
 def test_a_view_is_the_same_for_the_same_seed(root: Path) -> None:
     photo = images.read([root / "train"], CLASSES, 64).images[0]
     first = view(photo, 16, Augment(), np.random.default_rng(3))
