@@ -5,7 +5,6 @@ brings itself ([data], [model], …) are typed by that task's `Settings` (compre
 keys are refused with their path.
 """
 
-import json
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -165,9 +164,7 @@ def load(name: str) -> Recipe:
 
 
 def _validated(kind: type[Validated], table: dict[str, Any], path: Path) -> Validated:
-    """A table as it is written: true is no 1, "2" and 2e0 are no 2."""
     try:
-        # of JSON because strictly Python's own lists, which TOML's are, would be no tuples
-        return kind.model_validate_json(json.dumps(table, default=str), strict=True)
+        return kind.model_validate_json(tables.as_written(table), strict=True)
     except ValidationError as error:
         raise BadInputError(f"{path}: {first_problem(error)}") from error

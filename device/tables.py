@@ -1,7 +1,9 @@
 """TOML that a person wrote: recipes, studies, configuration."""
 
+import json
 import math
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,14 @@ def read(path: Path) -> tuple[dict[str, Any], str]:
         raise BadInputError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, _NoSettingError) as error:
         raise BadInputError(f"{path}: not valid TOML: {error}") from error
+
+
+def as_written(table: Mapping[str, Any]) -> str:
+    """The table as JSON, to be validated strictly: true is no 1, "2" and 2e0 are no 2.
+
+    Of Python's own values strictly, lists, which TOML's are, would be no tuples.
+    """
+    return json.dumps(table, default=str)
 
 
 class _NoSettingError(ValueError):

@@ -30,7 +30,7 @@ def read(path: Path, kind: type[Kind]) -> Kind:
         BadInputError: no such file, or not a study of this kind.
     """
     try:
-        return kind.model_validate(tables.read(path)[0])
+        return kind.model_validate_json(tables.as_written(tables.read(path)[0]), strict=True)
     except ValidationError as error:
         raise errors.BadInputError(f"{path}: not a study: {errors.first_problem(error)}") from error
 
@@ -91,7 +91,7 @@ def step(
     try:
         if budget is not None and issubclass(_kinds().get(table.get("kind"), Frozen), Budget):
             table = {**table, **budget}
-        return _STEP.validate_python(table)
+        return _STEP.validate_json(tables.as_written(table), strict=True)
     except ValidationError as error:
         raise errors.BadInputError(f"{method}: steps: {errors.first_problem(error)}") from error
 

@@ -30,9 +30,11 @@ def test_says_what_a_part_is(part: str) -> None:
         ({"criterion": "l1"}, "uniform: steps: "),
         ({"kind": "prun"}, "uniform: steps: .*prune"),
         ({"kind": "prune", "criterion": "l3"}, "uniform: steps: .*criterion"),
+        ({"kind": "prune", "criterion": "l1", "round_to": True}, r"uniform: steps: .*round_to"),
+        ({"kind": "prune", "criterion": "l1", "round_to": "8"}, r"uniform: steps: .*round_to"),
     ],
 )
-def test_says_what_is_wrong_with_a_step(table: dict[str, str], message: str) -> None:
+def test_says_what_is_wrong_with_a_step(table: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInputError, match=message):
         studies.step("uniform", table, {"macs": 0.5})
 
@@ -41,6 +43,7 @@ def test_says_what_is_wrong_with_a_step(table: dict[str, str], message: str) -> 
     ("change", "message"),
     [
         ({"seeds": []}, "seeds: "),
+        ({"seeds": ["0"]}, r"seeds\.0: "),
         ({"budgets": [1.5]}, r"budgets\.0: "),
         ({"budgets": [0.0]}, r"budgets\.0: "),
         ({"method": [{"name": "L1 (a)"}, {"name": "l1, a"}]}, 'method: .*"l1, a" has the letters'),
