@@ -19,7 +19,8 @@ frame, and the same sums of features; the state of a band is read again s frames
 ring of the host. Two frames in one invocation would cost a hop of latency for the same mean.
 
 As published: 6,842,895 parameters, 62.3 M multiply-accumulates a frame. Widths, bands, stride and
-the number of layers are arguments. `python models/fullsubnet_fast.py` prints some members.
+the number of layers are arguments. `python models/fullsubnet_fast.py` proves it and prints some
+members.
 """
 
 import sys
@@ -47,6 +48,7 @@ from models.fullsubnet_parts import (
 )
 from models.masks import MaskNet, State, StreamNet, carried, delayed
 
+PUBLISHED = 6_842_895, 62_276_228  # parameters, multiply-accumulates a frame
 OPEN = 0.5  # what the sub-band part's ReLU lets through at first
 
 
@@ -238,7 +240,9 @@ def _main() -> None:
     from compress.proof import prove
 
     torch.manual_seed(0)
-    prove("Fast FullSubNet, published widths", FastFullSubNet(), 257)
+    found = prove("Fast FullSubNet, published widths", FastFullSubNet(), 257)
+    if found != PUBLISHED:
+        raise SystemExit(f"Fast FullSubNet has {found} parameters and operations, not {PUBLISHED}")
     half = FastFullSubNet(encoder=(192, 128), sub=(192, 192), decoder=(256, 256))
     prove("half as wide", half, 257)
     small = FastFullSubNet(257, "magnitude", encoder=(160,), sub=(64, 64), decoder=(192,))

@@ -4,6 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from compress import count, proof
+from models import fullsubnet, fullsubnet_fast, tcn_hybrid
+from models.masks import MaskNet
 
 MODELS = Path(__file__).parents[2] / "models"
 REPORTING = sorted(path for path in MODELS.glob("*.py") if "__main__" in path.read_text())
@@ -42,3 +50,22 @@ def test_dtln_tells_its_cost_and_that_it_is_causal(tmp_path: Path) -> None:
     text = _run(tmp_path, str(MODELS / "dtln.py"))
     assert "DTLN: 986,753 parameters" in text
     assert "before it (0)" in text
+
+
+@pytest.mark.parametrize("module", [fullsubnet, fullsubnet_fast, tcn_hybrid])
+def test_a_network_that_is_not_the_published_one_fails(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def counted(name: str, net: MaskNet, inputs: int) -> tuple[int, int]:
+        stream = net.eval().stream()
+        return count.parameters(net), count.macs(stream, torch.rand(1, inputs), *stream.start())
+
+    def one_more(name: str, net: MaskNet, inputs: int) -> tuple[int, int]:
+        parameters, macs = counted(name, net, inputs)
+        return parameters + 1, macs
+
+    monkeypatch.setattr(proof, "prove", counted)
+    module._main()
+    monkeypatch.setattr(proof, "prove", one_more)
+    with pytest.raises(SystemExit, match=r"parameters.*, not "):
+        module._main()
