@@ -107,12 +107,14 @@ class SoundReader:
     A WAV that ends before its header says is heard as far as it goes, with a warning.
 
     Raises:
-        BadInputError: no such file, not sound, a WAV whose header was never finished, or a file
-            that is damaged further on.
+        BadInputError: no such file, a folder, not sound, a WAV whose header was never finished, or
+            a file that is damaged further on.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        if path.is_dir():
+            raise BadInputError(f"{path}: a folder, not a sound file: name one file")
         if not path.is_file():
             raise BadInputError(f"{path}: no such sound file")
         try:

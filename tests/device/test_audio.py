@@ -91,7 +91,7 @@ def test_what_is_not_sound_is_refused(tmp_path: Path) -> None:
         ("text.wav", "not a sound file"),
         ("empty.wav", "not a sound file"),
         ("none.wav", "no such sound file"),
-        (".", "no such sound file"),
+        (".", "a folder, not a sound file: name one file"),
     ]:
         with pytest.raises(BadInputError, match=reason):
             SoundReader(tmp_path / name)
