@@ -18,6 +18,7 @@ enhanced one, and a change between them is cross-faded by the window.
 """
 
 from collections import deque
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -104,8 +105,8 @@ class StreamEnhancer:
 
     @wet.setter
     def wet(self, share: float) -> None:
-        if not 0 <= share <= 1:  # NaN neither
-            raise BadInputError(f"wet: {share} is not between 0 and 1")
+        if not (isinstance(share, Real) and 0 <= share <= 1):  # NaN neither
+            raise BadInputError(f"wet: {share!r} is no number between 0 and 1")
         self._wet = float(share)
 
     @property
@@ -115,8 +116,8 @@ class StreamEnhancer:
 
     @max_attenuation.setter
     def max_attenuation(self, limit: float | None) -> None:
-        if limit is not None and not limit >= 0:
-            raise BadInputError(f"max_attenuation: {limit} is no number of decibels from 0 up")
+        if limit is not None and not (isinstance(limit, Real) and limit >= 0):
+            raise BadInputError(f"max_attenuation: {limit!r} is no number of decibels from 0 up")
         self._max_attenuation = limit
         self._floor = np.float32(0 if limit is None else 10 ** (-limit / 20))
 

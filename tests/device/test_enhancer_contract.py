@@ -57,9 +57,12 @@ def test_another_rate_is_refused(echo: StreamEnhancer) -> None:
 
 @pytest.mark.parametrize(
     ("name", "values"),
-    [("wet", (-1, 2, float("nan"))), ("max_attenuation", (-20, float("nan"), float("-inf")))],
+    [
+        ("wet", (-1, 2, float("nan"), None, "1")),
+        ("max_attenuation", (-20, float("nan"), float("-inf"), "6")),
+    ],
 )
-def test_impossible_settings_are_refused(enhancer: Path, name: str, values: list[float]) -> None:
+def test_impossible_settings_are_refused(enhancer: Path, name: str, values: list[Any]) -> None:
     model = bundle.load(enhancer)
     stream = StreamEnhancer(model)
     before = getattr(stream, name)
