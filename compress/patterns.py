@@ -1,7 +1,8 @@
 """Where channels may only go together, and which layers between them call for a trial.
 
 A grouped convolution reads part g of its input with part g of its filters, and torch.chunk hands
-each part to another layer. Both stay what they are only if the same positions go in every part:
+each part to another layer; a block that answers [p, f(p)] makes the parts of a residual stream
+alike. They stay what they are only if the same positions go in every part:
 
     channels   0 1 2 3 | 4 5 6 7        2 parts of 4 positions
     removed      1         5            position 1
@@ -20,6 +21,7 @@ from torch.nn.utils import parametrize
 from torch_pruning.dependency.node import Node
 from torch_pruning.ops import OPTYPE
 
+from compress.coupling import coupled
 from compress.criteria.base import Group
 from device.errors import FieldwrenError
 
@@ -197,7 +199,7 @@ def parts(group: Group, channels: int) -> int:
     """Equal parts of a whole group's channels that must lose the same positions.
 
     Raises:
-        FieldwrenError: the parts do not line up with the group's channels.
+        RefusedError: the parts do not line up with the group's channels.
     """
     count = 1
     for member in group:
@@ -208,7 +210,11 @@ def parts(group: Group, channels: int) -> int:
         aligned = list(member.idxs) == list(member.root_idxs) == list(range(channels))
         if not aligned or channels % count:
             raise _refusal(group, f"{title(member.dep.target)} divides them unevenly")
-    return count
+    first = coupled(group, channels)
+    size = len(set(first))
+    if channels % size or first != [channel % size for channel in range(channels)]:
+        raise _refusal(group, "some must go together that are not at the same place of equal parts")
+    return math.lcm(count, channels // size)
 
 
 def spread(positions: tuple[int, ...], size: int, count: int) -> list[int]:

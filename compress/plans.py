@@ -154,7 +154,13 @@ def _groups(graph: tp.DependencyGraph, net: nn.Module, plan: Plan) -> list[Group
                 )
         root, handler = whole[0].dep.target.module, whole[0].dep.handler
         removed = patterns.spread(cut.removed, cut.channels, count)
-        groups.append(graph.get_pruning_group(root, handler, removed))
+        group = graph.get_pruning_group(root, handler, removed)
+        if sorted(group[0].idxs) != sorted(removed):  # never what nobody asked for
+            raise patterns.RefusedError(
+                cut.layer,
+                f"torch_pruning takes {len(group[0].idxs)} where {len(removed)} are to go",
+            )
+        groups.append(group)
     return groups
 
 
