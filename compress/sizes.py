@@ -14,17 +14,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 from torch_pruning.dependency.node import Node
 
-from compress import prune
+from compress import count, prune
 from compress.criteria.base import Group
 from compress.criteria.members import CONSUMERS
 from compress.passes import Example, first, inputs
-from compress.resting import resting
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,6 @@ def _run(net: nn.Module, example: Example) -> tuple[dict[str, int], dict[str, tu
     """Multiply-accumulates and input shapes of the layers in one forward pass."""
     macs: dict[str, int] = {}
     shapes: dict[str, tuple[int, ...]] = {}
-    counter = FlopCounterMode(display=False)
     before: dict[str, int] = {}
 
     def enter(name: str, x: Tensor) -> None:
@@ -154,7 +150,7 @@ def _run(net: nn.Module, example: Example) -> tuple[dict[str, int], dict[str, tu
                 module.register_forward_hook(lambda *_, name=name: leave(name)),
             ]
     try:
-        with resting(net), torch.no_grad(), counter:
+        with count.counting(net) as counter:
             net(*inputs(example))
     finally:
         for handle in handles:

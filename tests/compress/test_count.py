@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compress import count
@@ -59,3 +60,69 @@ def test_a_learned_state_is_counted_with(batch: int) -> None:
     assert count.macs(net, torch.zeros(7, batch, 5)) == 7 * batch * 4 * 8 * (5 + 8)
     learning = {name for name, values in net.named_parameters() if values.requires_grad}
     assert learning == {"start", "rnn.weight_ih_l0", "rnn.weight_hh_l0", "rnn.bias_ih_l0"}
+
+
+def _encoder() -> nn.Module:
+    return nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+
+
+class Attending(nn.Module):
+    """Attention of single functions, without layers."""
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v)
+
+
+class Itself(nn.Module):
+    """A layer of attention whose questions are its places: computed by a fused operator at rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.MultiheadAttention(32, 4, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layer(x, x, x)[0]
+        return y
+
+
+class Times(nn.Module):
+    """A matrix and a vector."""
+
+    def forward(self, matrix: Tensor, vector: Tensor) -> Tensor:
+        return matrix @ vector
+
+
+# 10 places, 32 channels in 4 heads of 8: projections, then q·kᵀ and its product with v
+PROJECTED, ATTENDED = 10 * 32 * (3 + 1) * 32, 4 * (10 * 8 * 10 + 10 * 10 * 8)
+
+
+@pytest.mark.parametrize(
+    ("net", "shapes", "macs"),
+    [
+        (_encoder(), [(1, 10, 32)], PROJECTED + ATTENDED + 10 * 2 * 32 * 64),
+        (nn.TransformerEncoder(_encoder(), 2), [(1, 10, 32)], 2 * 88_320),
+        (Itself(), [(1, 10, 32)], PROJECTED + ATTENDED),
+        (Attending(), [(1, 4, 10, 8)] * 3, ATTENDED),
+        # values of another width than keys: 7 questions to 10 places
+        (Attending(), [(2, 4, 7, 8), (2, 4, 10, 8), (2, 4, 10, 5)], 2 * 4 * 7 * 10 * (8 + 5)),
+        (nn.Bilinear(5, 6, 7), [(2, 5), (2, 6)], 2 * 7 * (5 * 6 + 6)),
+        (Times(), [(5, 6), (6,)], 5 * 6),
+    ],
+    ids=["encoder layer", "encoder", "multihead", "function", "other widths", "bilinear", "vector"],
+)
+def test_what_torchs_counter_does_not_know(
+    net: nn.Module, shapes: list[tuple[int, ...]], macs: int
+) -> None:
+    assert count.macs(net.eval(), *(torch.randn(shape) for shape in shapes)) == macs
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_counting_leaves_fused_attention_as_it_was(fused: bool) -> None:
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(fused)
+    try:
+        with pytest.raises((AssertionError, RuntimeError), match="embed"):
+            count.macs(_encoder(), torch.randn(1, 10, 31))
+        assert torch.backends.mha.get_fastpath_enabled() is fused
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
