@@ -12,7 +12,8 @@ the exported form calls other layers than those that are trained, or layers of o
 table knows, a line through two measured networks predicts instead (compress/costs/line.py).
 
 Every measured value is the minimum of many runs. A latency has a floor that the machine's other
-work can only add to; minima agree to a few per cent where means differ by half.
+work can only add to; minima agree to a few per cent where means differ by half. Networks that are
+compared run in turns, so that a disturbance of seconds hits both.
 """
 
 import tempfile
@@ -21,6 +22,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from compress import distributed, export
@@ -31,7 +33,7 @@ from compress.costs.times import Times
 from compress.prune import Plan
 from device.runtime import Runtime
 
-RUNS = 100
+ROUNDS, RUNS = 10, 10
 
 
 class Milliseconds:
@@ -40,16 +42,19 @@ class Milliseconds:
     def __init__(self, subject: Subject) -> None:
         self._deploy, times = subject.deploy, Times(subject.times)
 
-        def latency(net: nn.Module) -> float:
-            return float(times(lambda: np.array(self._latency(net))))
+        def in_turns(*nets: nn.Module) -> NDArray[np.float64]:
+            return times(lambda: self._rounds(*nets), (len(nets), ROUNDS))
 
-        self._whole = latency(subject.net)
+        self._whole = float(times(lambda: np.array(self._latency(subject.net))))
         self._predicted: Callable[[Plan], float]
         try:
             self._predicted = self._by_table(subject, times)
         except NoEntry as missing:
             print(f"milliseconds: {missing}: predicted from the times of all and half the channels")
-            self._predicted = Line(subject, self._whole, latency).predicted
+            line = Line(subject, in_turns)
+            if not line.sure:
+                times.forget()
+            self._predicted = line.predicted
 
     def predicted(self, plan: Plan) -> float:
         return self._predicted(plan)
@@ -64,16 +69,27 @@ class Milliseconds:
         return lambda plan: scale * table.total(sizes.after(plan))
 
     def _latency(self, net: nn.Module) -> float:
+        return float(self._rounds(net).min())
+
+    def _rounds(self, *nets: nn.Module) -> NDArray[np.float64]:
+        """Least milliseconds [network, round] of networks that run in turns."""
+        runtimes = [self._runtime(net) for net in nets]
+        least = np.full((len(nets), ROUNDS), np.inf)
+        for turn in range(ROUNDS):
+            for number, runtime in enumerate(runtimes):
+                for _ in range(RUNS):
+                    started = perf_counter()
+                    runtime.invoke()
+                    taken = 1e3 * (perf_counter() - started)
+                    least[number, turn] = min(least[number, turn], taken)
+        return distributed.least(least)
+
+    def _runtime(self, net: nn.Module) -> Runtime:
+        """The exported file, fed with a real input."""
         deployed = self._deploy(net)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.tflite"
             export.convert(deployed, path)
             runtime = Runtime(path)
-        values = {f"args_{i}": deployed.examples[0][n] for i, n in enumerate(deployed.inputs)}
-        runtime.feed(values)
-        least = float("inf")
-        for _ in range(RUNS):
-            started = perf_counter()
-            runtime.invoke()
-            least = min(least, perf_counter() - started)
-        return float(distributed.least(np.array(1e3 * least)))
+        runtime.feed({f"args_{i}": deployed.examples[0][n] for i, n in enumerate(deployed.inputs)})
+        return runtime

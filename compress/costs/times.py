@@ -32,12 +32,25 @@ class Times:
                 pass  # measured for the first time
             distributed.barrier()  # no process may write before all have read
 
-    def __call__(self, measure: Callable[[], Array]) -> Array:
-        """What was measured at this place, now or before the search was interrupted."""
+    def __call__(self, measure: Callable[[], Array], shape: tuple[int, ...] | None = None) -> Array:
+        """What was measured at this place, now or before the search was interrupted.
+
+        Where a `shape` is expected and the file has another, which an older version wrote, it and
+        all that follow are measured anew.
+        """
+        stored = self._values[self._asked :]
+        if shape is not None and stored and stored[0].shape != shape:
+            del self._values[self._asked :]
         if self._asked == len(self._values):
             self._values.append(np.asarray(measure(), np.float64))
             if self._path is not None and distributed.first():
-                stored = [(v.shape, tuple(v.ravel().tolist())) for v in self._values]
-                files.write_bytes(self._path, STORED.dump_json(stored))
+                values = [(v.shape, tuple(v.ravel().tolist())) for v in self._values]
+                files.write_bytes(self._path, STORED.dump_json(values))
         self._asked += 1
         return self._values[self._asked - 1]
+
+    def forget(self) -> None:
+        """Drop what was measured, so that the next attempt measures anew."""
+        self._values, self._asked = [], 0
+        if self._path is not None and distributed.first():
+            self._path.unlink(missing_ok=True)

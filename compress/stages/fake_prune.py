@@ -7,6 +7,7 @@ from torch import nn
 
 from compress import netadapt, prune
 from compress.costs import Subject
+from compress.costs.line import halved
 from compress.enas.grades import placed, searchable
 from compress.enas.groups import Groups, Saving, Ties, watched
 from compress.enas.ratios import RatioController, UniformRatios
@@ -35,7 +36,8 @@ def run(context: Context, net: nn.Module, step: FakePrune) -> Outcome:
 
     Raises:
         BadInputError: the task cannot be searched on.
-        FieldwrenError: nothing to prune, or the masked and the pruned network differ.
+        FieldwrenError: nothing to prune, channels that save nothing, or the masked and the pruned
+            network differ.
     """
     task = searchable(context.task)
     head = removal.whole(context, net, step.keep)
@@ -47,6 +49,11 @@ def run(context: Context, net: nn.Module, step: FakePrune) -> Outcome:
     times = context.checkpoint.with_name("times.json")
     subject = Subject(net, context.example, prune.untouched(ties.scored), task.deploy, times)
     saving = Saving.of(step.ratio, subject)
+    if saving.ratio(halved(subject)) <= 0:  # a price that is a line refuses by itself
+        raise FieldwrenError(
+            f'ratio = "{step.ratio}": half of every group\'s channels would save nothing, so no '
+            "candidate would be paid for a ratio: take another unit"
+        )
     kind = RatioController if step.sampler == "controller" else UniformRatios
     torch.manual_seed(context.seed)  # after what may export: that draws, too, the first time more
     sampler = kind(len(ties.scored))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import nn
 
 from compress import prune
@@ -19,6 +20,7 @@ from compress.prune import Cut, Plan
 from compress.sizes import Size
 from compress.task import Deployed
 from compress.tasks.birds import Deploy
+from device.errors import FieldwrenError
 from device.manifest import ImageInput
 from device.runtime import Runtime
 from tests.compress import graphs, patterns
@@ -161,28 +163,42 @@ def test_without_an_entry_a_line_goes_through_two_measured_networks(
     assert "up, a ConvTranspose2d, has no place in the table" in capsys.readouterr().out
     assert isinstance(cost, Milliseconds)
     macs = COSTS["macs"](Subject(net, X, _groups(net), _deploy))
-    whole, half, less = (_groups(net, share) for share in (0.0, 0.5, 0.75))
-    assert cost.predicted(whole) == pytest.approx(cost._whole)
-    assert 0 < cost.predicted(half) < 0.8 * cost._whole  # a third of the work
-    slope = (cost._whole - cost.predicted(half)) / (macs.predicted(whole) - macs.predicted(half))
-    expected = cost._whole - slope * (macs.predicted(whole) - macs.predicted(less))
-    assert cost.predicted(less) == pytest.approx(expected)
+    plans = [_groups(net, share) for share in (0.0, 0.5, 0.75)]
+    (whole, half, less), work = map(cost.predicted, plans), [*map(macs.predicted, plans)]
+    assert 0 < half < 0.8 * whole  # a third of the work
+    expected = whole - (whole - half) * (work[0] - work[2]) / (work[0] - work[1])
+    assert less == pytest.approx(expected)
 
 
-def test_the_line_is_pinned_to_both_measurements_and_never_rises() -> None:
+def test_the_line_is_pinned_to_both_measurements() -> None:
     net = Up().eval()
     subject = Subject(net, X, _groups(net), _deploy)
     whole, half = _groups(net), _groups(net, 0.5)
     widths: list[int] = []
 
-    def latency(net: nn.Module) -> float:
-        widths.append(net.get_submodule("stem").out_channels)  # type: ignore[arg-type]
-        return 3.0
+    def timed(*nets: nn.Module) -> NDArray[np.float64]:
+        widths.extend(net.get_submodule("stem").out_channels for net in nets)  # type: ignore[misc]
+        return np.array([[5.0, 5.5, 5.1], [3.2, 3.0, 3.1]])
 
-    line = Line(subject, 5.0, latency)
-    assert widths == [32]
+    line = Line(subject, timed)
+    assert widths == [64, 32]
     assert (line.predicted(whole), line.predicted(half)) == pytest.approx((5.0, 3.0))
-    assert Line(subject, 2.9, latency).predicted(half) == 2.9
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        [5.05, 5.05, 5.05],  # slower than the whole
+        [4.95, 5.2, 5.1],  # faster by .05 where a round is usually .1 or more above the floor
+    ],
+)
+def test_no_line_goes_through_times_that_chance_could_have_made(half: list[float]) -> None:
+    net = Up().eval()
+    subject = Subject(net, X, _groups(net), _deploy)
+    line = Line(subject, lambda *_: np.array([[5.0, 5.1, 5.2], half]))
+    assert line.predicted(_groups(net)) == 5.0  # a budget that is met as it is
+    with pytest.raises(FieldwrenError, match="cannot tell what channels save: try again"):
+        line.predicted(_groups(net, 0.25))
 
 
 def test_half_of_every_group_leaves_each_portion_of_a_split_a_channel() -> None:
@@ -198,5 +214,6 @@ def test_half_of_every_group_leaves_each_portion_of_a_split_a_channel() -> None:
 
 def test_the_line_is_level_where_halves_save_nothing() -> None:
     net = Up().eval()
-    line = Line(Subject(net, X, Plan(cuts=()), _deploy), 5.0, lambda net: 4.9)
+    same = np.array([[5.0, 5.0], [4.9, 4.9]])
+    line = Line(Subject(net, X, Plan(cuts=()), _deploy), lambda *_: same)
     assert line.predicted(Plan(cuts=())) == 5.0

@@ -24,6 +24,21 @@ def test_values_come_back_in_order_and_new_ones_follow(tmp_path: Path) -> None:
     assert Times(None)(lambda: np.array(8.0)) == 8
 
 
+def test_what_an_older_version_measured_otherwise_is_measured_anew(tmp_path: Path) -> None:
+    path = tmp_path / "times.json"
+    old = Times(path)
+    for value in (1.0, 2.0, 3.0):
+        old(lambda value=value: np.array(value))
+    new = Times(path)
+    assert new(lambda: pytest.fail("measured again")) == 1
+    assert new(lambda: np.array([4.0, 5.0]), (2,)).tolist() == [4, 5]
+    assert new(lambda: np.array(6.0)) == 6
+    again = Times(path)
+    assert again(lambda: pytest.fail("measured again")) == 1
+    assert again(lambda: pytest.fail("measured again"), (2,)).tolist() == [4, 5]
+    assert again(lambda: pytest.fail("measured again")) == 6
+
+
 def test_a_broken_file_is_measured_anew(tmp_path: Path) -> None:
     path = tmp_path / "times.json"
     path.write_text("[[[2], [1.0]]]")  # one value where the shape says two
