@@ -33,6 +33,7 @@ from device.errors import BadInputError, FieldwrenError
 
 RETRIES = 3
 READ = 8  # shared values that a worker process keeps
+PORTS = 65_535
 CONNECT = 5.0  # seconds for the first connection to a cluster's address, and for its answer
 HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 SETTINGS = 4  # kind, in the fourth byte, of the frame a server of HTTP/2, so of gRPC, answers with
@@ -133,7 +134,14 @@ def connect(address: str, cpus: int | None, store: int | None) -> OnRay:
             _knock(address)
         try:
             ray.init(address, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except ConnectionError as error:
+            if address != RUNNING:
+                raise BadInputError(f"--ray {address}: {error}") from error
+            raise BadInputError(  # Ray would name options of its own
+                f"--ray {address}: this machine belongs to no Ray cluster that runs: start one "
+                f"(ray start --head), give HOST:PORT of another, or {LOCAL}"
+            ) from error
+        except (RuntimeError, ValueError) as error:
             raise BadInputError(f"--ray {address}: {error}") from error
     return OnRay()
 
@@ -163,6 +171,11 @@ def _start(cpus: int | None, store: int | None) -> None:
 def _knock(address: str) -> None:
     """Ray ends the whole process, or waits, where it finds no cluster; ask first."""
     host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal() and 0 < int(port) <= PORTS):
+        raise BadInputError(
+            f"--ray {address}: that is not HOST:PORT of a Ray cluster (ray start --head), "
+            f"{RUNNING} for the one this machine belongs to, or {LOCAL}"
+        )
     try:
         with socket.create_connection((host.strip("[]"), int(port)), CONNECT) as connection:
             if os.environ.get("RAY_USE_TLS", "0") != "1":  # else it would not answer in plain

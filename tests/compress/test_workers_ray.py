@@ -13,6 +13,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import pytest
 import torch
@@ -40,6 +41,12 @@ batch = 4
 finalists = 2
 round_to = 1
 batches = 2"""
+BY_STEPS = """kind = "netadapt"
+macs = 0.8
+gain = 0.15
+round_to = 2
+finetune = {epochs = 1, lr = 0.02}"""
+STEPS = {"fake-prune": RATIOS, "netadapt": BY_STEPS}
 SEEDS = """
 name = "shapes"
 task = "birds"
@@ -224,18 +231,23 @@ def test_a_search_finds_the_same_though_a_worker_is_killed(
     }
 
 
-@pytest.mark.parametrize("kind", ["enas", "fake-prune"])
+def _iterations(outcome: stages.Outcome) -> list[Any]:
+    found: Any = outcome.structure
+    return found.get("iterations", []) if isinstance(found, dict) else []
+
+
+@pytest.mark.parametrize("kind", ["enas", "fake-prune", "netadapt"])
 def test_candidates_are_judged_alike(
     kind: str, root: Path, tmp_path: Path, pool: workers.Workers
 ) -> None:
-    """Searches for cells and for ratios, by tasks of the cluster and in this process."""
+    """Searches for cells, for ratios and by steps, by tasks of the cluster and in this process."""
     path = tmp_path / "search.toml"
     if kind == "enas":
         children.write_recipe(path)
         step = recipe.load(str(path)).search
     else:
         shapes.write_recipe(path)
-        text = path.read_text().replace('kind = "prune"\ncriterion = "l1"\nmacs = 0.5', RATIOS)
+        text = path.read_text().replace('kind = "prune"\ncriterion = "l1"\nmacs = 0.5', STEPS[kind])
         path.write_text(text)
         step = recipe.load(str(path)).steps[0]
     made = []
@@ -245,7 +257,10 @@ def test_candidates_are_judged_alike(
         torch.manual_seed(0)
         net = task.build().eval()
         context = Context(task, 0, task.example(), None, place / "checkpoint.pt", where)
-        made.append((stages.STAGES[kind].run(context, net, step), net.state_dict()))
+        outcome = stages.STAGES[kind].run(context, net, step)
+        for one in _iterations(outcome):
+            assert one.pop("seconds") > 0
+        made.append((outcome, net.state_dict()))
     (there, state), (here, other) = made
     assert there == here
     assert all(torch.equal(value, other[name]) for name, value in state.items())
@@ -355,13 +370,39 @@ def test_an_address_where_something_else_answers_is_refused(
         serving.join()
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "ray://"])
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("127.0.0.1:1", "no Ray cluster answers there"),
+        ("127.0.0.1:70000", "not HOST:PORT"),
+        ("127.0.0.1:0", "not HOST:PORT"),
+        (":6379", "not HOST:PORT"),
+        ("nowhere", "not HOST:PORT"),
+        ("ray://", "not HOST:PORT"),
+    ],
+)
 def test_an_address_where_nobody_answers_is_refused(
-    pool: workers.Workers, tmp_path: Path, address: str
+    pool: workers.Workers, tmp_path: Path, address: str, said: str
 ) -> None:
     with (
-        pytest.raises(BadInputError, match="no Ray cluster answers there"),
+        pytest.raises(BadInputError, match=said),
         workers.start(address, tmp_path / "out"),
     ):
         pass
     assert not (tmp_path / "out").exists()
+
+
+def test_no_cluster_of_this_machine_is_told_in_our_words(
+    pool: workers.Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compress.workers import cluster
+
+    def none(*_: object, **__: object) -> None:
+        raise ConnectionError("set the `--address` flag")
+
+    monkeypatch.setattr(cluster.ray, "init", none)
+    with pytest.raises(BadInputError, match=r"^--ray auto: .* start one \(ray start --head\)"):
+        cluster.connect("auto", None, None)
+    monkeypatch.setattr(cluster, "_knock", lambda _: None)
+    with pytest.raises(BadInputError, match=r"^--ray 10\.0\.0\.1:6379: set the"):
+        cluster.connect("10.0.0.1:6379", None, None)
