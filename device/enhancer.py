@@ -105,7 +105,7 @@ class StreamEnhancer:
 
     @wet.setter
     def wet(self, share: float) -> None:
-        if not (isinstance(share, Real) and 0 <= share <= 1):  # NaN neither
+        if not 0 <= _number(share) <= 1:  # NaN neither
             raise BadInputError(f"wet: {share!r} is no number between 0 and 1")
         self._wet = float(share)
 
@@ -116,7 +116,7 @@ class StreamEnhancer:
 
     @max_attenuation.setter
     def max_attenuation(self, limit: float | None) -> None:
-        if limit is not None and not (isinstance(limit, Real) and limit >= 0):
+        if limit is not None and not _number(limit) >= 0:
             raise BadInputError(f"max_attenuation: {limit!r} is no number of decibels from 0 up")
         self._max_attenuation = limit
         self._floor = np.float32(0 if limit is None else 10 ** (-limit / 20))
@@ -300,3 +300,8 @@ def _front_end(model: Model) -> SpectrumInput:
                 f"its front end and states need {shape}"
             )
     return front
+
+
+def _number(value: object) -> float:
+    """NaN of what is none, from who calls without types."""
+    return float(value) if isinstance(value, Real) else float("nan")
