@@ -21,8 +21,9 @@ compress/gate.py holds head, loss, λ and β. What the source leaves open [C]:
   to 5 of the 8, the diagonal all 8, in each of three seeds.
 - Features are centred and b starts at OPEN, so every gate starts at σ(4) = .98; β does not steepen
   b, or no gate could ever close again.
-- A gate sits behind the batch norm, which would undo one before it; for a layer without norm
-  it is on the layer's own output.
+- A gate sits behind the batch norm, which would undo one before it. Where something else reads the
+  layer too, as the sum of a pre-activation block does, or there is no norm, it is on the layer's
+  own output: the norm behind that undoes it, so what it lets through is gated once.
 - β grows geometrically to `beta_end` at the last step, or automatically: whenever the share of
   gates in their final state, (open ones up to T, shut ones up to |C| − T) / |C|, has fallen behind
   a straight line from ΣT/Σ|C| at the first step to 1 at the last, β grows by GROWTH, or by more
@@ -204,10 +205,11 @@ class Gates(LearningGates):
 
 
 def _gated(group: Group, producers: list[Member]) -> list[Member]:
-    """Layers whose outputs a group's gate multiplies: norms, and producers without one."""
+    """Layers whose outputs a group's gate multiplies: norms, and producers that others read."""
     nodes = {item.dep.target.module: item.dep.target for item in group}
 
     def normed(member: Member) -> bool:
-        return any(isinstance(after.module, NORMS) for after in nodes[member.layer].outputs)
+        readers = nodes[member.layer].outputs
+        return bool(readers) and all(isinstance(one.module, NORMS) for one in readers)
 
     return [*members.norms(group), *(member for member in producers if not normed(member))]
