@@ -19,9 +19,9 @@ from compress.figures import Figure
 from compress.importance import distribution
 from compress.masked_loss import MaskedLoss
 from compress.passes import Example
-from compress.patterns import together
 from compress.policies import POLICIES, Problem
 from compress.prune import Cut, Plan, Scored
+from compress.refused import together
 from compress.statistics import Calibration
 from compress.steps import Prune
 from compress.task import Deployed
@@ -98,7 +98,7 @@ def decide(
     )
     if not groups:
         raise FieldwrenError("nothing to prune: no layer's channels are free to go")
-    with _explained(net, example, [group.one() for group in groups if len(group.scores) > 1]):
+    with _explained(net, example, [group.sample() for group in groups if len(group.scores) > 1]):
         return _shared_out(net, example, groups, step, calibration, deploy or _none)
 
 

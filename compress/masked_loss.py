@@ -8,8 +8,8 @@ from torch import nn
 
 from compress import prune
 from compress.passes import Example
-from compress.patterns import few
 from compress.prune import Plan
+from compress.refused import few
 from compress.repair import recalibrate
 from compress.statistics import Calibration, count, part
 from compress.task import Batch

@@ -20,8 +20,11 @@ from torch_pruning.dependency.node import Node
 from compress import patterns, tracing
 from compress.criteria.base import Group
 from compress.passes import Example
+from compress.refused import RefusedError
 from device.errors import FieldwrenError
 from device.manifest import Frozen
+
+SAMPLE = 3  # channels that a trial takes away
 
 
 class Cut(Frozen):
@@ -63,11 +66,18 @@ class Scored:
     scores: Tensor  # [channels]
     portions: frozenset[frozenset[int]] = frozenset()  # channels that are all that some layer has
 
-    def one(self) -> Cut:
-        """Take one channel away, to see whether that can be."""
-        channels = len(self.scores)
-        gone = next((c for c in range(channels) if frozenset((c,)) not in self.portions), 0)
-        return Cut(layer=self.layer, channels=channels, removed=(gone,), members=self.members)
+    def sample(self) -> Cut:
+        """Take a few channels away, to see whether that can be.
+
+        Not only the first: what moves channels, as padding does, may leave that one in its place.
+        """
+        channels, gone = len(self.scores), set[int]()
+        for channel in (0, channels // 2, channels - 1, *range(channels)):
+            whole = any(portion <= gone | {channel} for portion in self.portions)
+            if len(gone) < min(SAMPLE, channels - 1) and not whole:
+                gone.add(channel)
+        removed = tuple(sorted(gone or {0}))
+        return Cut(layer=self.layer, channels=channels, removed=removed, members=self.members)
 
     def cut(self, kept: int) -> Cut:
         """Keep so many of the highest scores, and the highest of a portion that were left empty."""
@@ -156,7 +166,7 @@ def _groups(graph: tp.DependencyGraph, net: nn.Module, plan: Plan) -> list[Group
         removed = patterns.spread(cut.removed, cut.channels, count)
         group = graph.get_pruning_group(root, handler, removed)
         if sorted(group[0].idxs) != sorted(removed):  # never what nobody asked for
-            raise patterns.RefusedError(
+            raise RefusedError(
                 cut.layer,
                 f"torch_pruning takes {len(group[0].idxs)} where {len(removed)} are to go",
             )

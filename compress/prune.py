@@ -4,6 +4,7 @@ What a plan is, and how it is masked and removed: compress/plans.py. That both c
 compress/trials.py, to 1e-5 before anything is removed.
 """
 
+import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -11,12 +12,12 @@ import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 
-from compress import patterns, tracing
+from compress import patterns, tracing, unfollowed
 from compress.criteria import CRITERIA
 from compress.criteria.base import Group, Statistics
 from compress.passes import Example
-from compress.patterns import RefusedError
 from compress.plans import Cut, Plan, Scored, mask, one_slope, remove, whole_groups
+from compress.refused import RefusedError, together
 from compress.statistics import Calibration
 from compress.tracing import BROKEN, ROOTS, copied
 from compress.trials import AGREEMENT, difference, proven, refusals, trial
@@ -66,18 +67,25 @@ def score_groups(
     groups = []
     for joined in found:
         try:
+            unfollowed.refuse(graph, joined)
             for group in patterns.segments(graph, joined, ROOTS):
                 groups.append((group, _unscored(graph, group)))
                 _try(net, example, *groups[-1])
         except RefusedError as refusal:
             refused.append(refusal)
     if refused:
-        raise patterns.together(refused)
+        raise together(refused)
     statistics = Statistics(seed=seed, calibration=calibration)
-    return [
-        replace(unscored, scores=_scores(net, example, group, unscored, criterion, statistics))
-        for group, unscored in groups
-    ]
+    scored = []
+    for group, unscored in groups:
+        try:
+            scores = _scores(net, example, group, unscored, criterion, statistics)
+            scored.append(replace(unscored, scores=scores))
+        except RefusedError as refusal:
+            refused.append(refusal)
+    if refused:
+        raise together(refused)
+    return scored
 
 
 def untouched(scored: Iterable[Scored]) -> Plan:
@@ -121,15 +129,25 @@ def _scores(
     criterion: str,
     statistics: Statistics,
 ) -> Tensor:
-    """A criterion's scores [channels], of which each is the mean over a group's parts."""
+    """A criterion's scores [channels], of which each is the mean over a group's parts.
+
+    Raises:
+        RefusedError: the criterion has none for this group.
+        FieldwrenError: there is no data, or the scores are no numbers.
+    """
     try:
         scores = CRITERIA[criterion](group, statistics)
+    except RefusedError:
+        raise
     except (FieldwrenError, *BROKEN) as broken:  # what does not fit may be found out here first
         if isinstance(broken, FieldwrenError) and statistics.calibration is None:
             raise  # there is no data
-        if len(unscored.scores) > 1 and (refusal := trial(net, example, unscored.one())):
+        if len(unscored.scores) > 1 and (refusal := trial(net, example, unscored.sample())):
             raise refusal from broken
-        raise
+        if isinstance(broken, FieldwrenError) or _of_data(broken):
+            raise
+        reason = f"{criterion} cannot score them ({tracing.said(broken)})"
+        raise RefusedError(unscored.layer, reason) from broken
     if not scores.isfinite().all():
         raise FieldwrenError(
             f"{unscored.layer}: its scores by {criterion} are not all numbers: weights of its "
@@ -138,16 +156,22 @@ def _scores(
     return scores.view(-1, len(unscored.scores)).mean(0)
 
 
+def _of_data(error: BaseException) -> bool:
+    """Whether an error came up while the network was run on data: the loss, or a batch is wrong."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code is Calibration.once.__code__ for frame, _ in frames)
+
+
 def _try(net: nn.Module, example: Example, group: Group, unscored: Scored) -> None:
-    """Take one channel of a group with doubtful members away and compare.
+    """Take a few channels of a group with doubtful members away and compare.
 
     Raises:
-        RefusedError: the network does not run without it, or computes something else.
+        RefusedError: the network does not run without them, or computes something else.
     """
     suspects = patterns.delicate(group)
     if not suspects or len(unscored.scores) < 2:
         return
-    if refusal := trial(net, example, unscored.one(), suspects):
+    if refusal := trial(net, example, unscored.sample(), suspects):
         raise refusal
 
 

@@ -18,6 +18,7 @@ from torch_pruning.dependency import index_mapping
 from compress import patterns
 from compress.criteria.base import Group
 from compress.passes import Example, answers, inputs
+from compress.refused import RefusedError
 from compress.resting import differentiable, resting
 from device.errors import FieldwrenError
 
@@ -75,34 +76,43 @@ def traced(net: nn.Module, example: Example) -> tp.DependencyGraph:
 
 def groups(
     graph: tp.DependencyGraph, kept: Collection[nn.Module]
-) -> tuple[list[Group], list[patterns.RefusedError]]:
+) -> tuple[list[Group], list[RefusedError]]:
     """Every group that holds no layer of `kept`, and the layers whose group cannot be found.
 
     Like torch_pruning's get_all_groups, in the same order, but that one's first error ends it.
+    Where a layer of one channel scales many, as attention over channels does, that one's group has
+    the first of the many, and the rest are in none: such a layer is told, too.
     """
     found, refused, seen = [], [], set[int]()
+    offered: dict[nn.Module, tuple[str, set[int]]] = {}  # the group's root, and channels
     ignored = {id(layer) for layer in kept}
     for layer in list(graph.module2node):
         if not isinstance(layer, ROOTS) or id(layer) in seen or id(layer) in ignored:
             continue
-        pruner = graph.get_pruner_of_module(layer)
+        pruner, name = graph.get_pruner_of_module(layer), patterns.title(graph.module2node[layer])
         every = list(range(pruner.get_out_channels(layer)))
         try:
             group = graph.get_pruning_group(layer, pruner.prune_out_channels, every)
         except BROKEN as broken:
-            name = patterns.title(graph.module2node[layer])
-            refused.append(
-                patterns.RefusedError(name, f"torch_pruning cannot follow them ({said(broken)})")
-            )
+            refused.append(RefusedError(name, f"torch_pruning cannot follow them ({said(broken)})"))
             continue
         made = {
-            id(member.dep.target.module)
+            member.dep.target.module: member.idxs
             for member in group
             if graph.is_out_channel_pruning_fn(member.dep.handler)
         }
-        seen |= made
-        if not made & ignored:
+        for module, channels in made.items():
+            offered.setdefault(module, (name, set()))[1].update(channels)
+        own = {id(module) for module in made}
+        seen |= own
+        if not own & ignored:
             found.append(group)
+    for layer, (name, channels) in offered.items():
+        node = graph.module2node[layer]
+        whole = not isinstance(layer, ROOTS) or len(channels) >= graph.get_out_channels(node)
+        if not whole and id(layer) not in ignored:
+            reason = f"torch_pruning finds only {len(channels)} of them, tied to those of {name}"
+            refused.append(RefusedError(patterns.title(node), reason))
     return found, refused
 
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import nn
 
-from compress import patterns, tracing
+from compress import tracing
 from compress.passes import Example, answers, exact, inputs
-from compress.patterns import RefusedError
 from compress.plans import Cut, Plan, mask, remove
+from compress.refused import RefusedError, few, together
 from compress.tracing import BROKEN, copied
 from device.errors import FieldwrenError
 
@@ -33,7 +33,7 @@ def difference(net: nn.Module, example: Example, plan: Plan) -> float:
     with torch.no_grad():
         one, other = (answers(net(*inputs(example))) for net in (masked, removed))
         if [a.shape for a in one] != [a.shape for a in other]:
-            layers = patterns.few([cut.layer for cut in plan.cuts if cut.removed])
+            layers = few([cut.layer for cut in plan.cuts if cut.removed])
             raise RefusedError(layers, "the answer would lose some (name the layer in head)")
         errors = [(a - b).abs().max().double() for a, b in zip(one, other, strict=True)]
     return float(torch.stack(errors).max())  # Python's own max passes over what is not a number
@@ -49,7 +49,7 @@ def proven(net: nn.Module, example: Example, plan: Plan) -> float:
         error = difference(net, example, plan)
     except (RefusedError, *BROKEN) as broken:
         if wrong := refusals(net, example, plan.cuts):
-            raise patterns.together(wrong) from broken
+            raise together(wrong) from broken
         raise FieldwrenError(
             "the network does not run without all of the plan's channels, though without those of "
             f"each group alone: {tracing.said(broken)}"
@@ -58,7 +58,7 @@ def proven(net: nn.Module, example: Example, plan: Plan) -> float:
         return error
     wrong = refusals(net, example, plan.cuts)
     if any(not refusal.reason.endswith(DIFFERS) for refusal in wrong):
-        raise patterns.together(wrong)
+        raise together(wrong)
     names = ", ".join(f'"{refusal.layer}"' for refusal in wrong)
     raise FieldwrenError(
         f"masked and pruned networks differ by {error:.2g}, allowed {AGREEMENT:.0e}: "
@@ -80,7 +80,7 @@ def trial(
     net: nn.Module, example: Example, cut: Cut, suspects: Sequence[str] = ()
 ) -> RefusedError | None:
     """Why the network is not the masked one without a cut's channels; `suspects` are blamed."""
-    names, plan = patterns.few(suspects), Plan(cuts=(cut,))
+    names, plan = few(suspects), Plan(cuts=(cut,))
     try:
         if difference(net, example, plan) <= AGREEMENT:
             return None

@@ -5,6 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from compress import allocation, prune
+from compress.criteria import CRITERIA
+from compress.criteria.base import Group, Statistics
 from compress.statistics import Calibration
 from compress.steps import Prune
 from compress.task import Batch
@@ -26,11 +28,11 @@ def _build(make: type[nn.Module]) -> tuple[nn.Module, Tensor]:
 REFUSED: dict[type[nn.Module], tuple[str, str]] = {
     foreign.Tied: (r"b\.weight and c\.weight are one tensor", '"b", "c", "a.conv"'),
     foreign.TiedAutoencoder: (r"no longer run .*mat1 and mat2", '"b", "a"'),
-    foreign.Halved: (r"no longer run .*Halving dimension", '"a.conv"'),
-    foreign.Shuffled: (r"no longer run .*pixel_shuffle", '"a.conv"'),
+    foreign.Halved: (r"F\.glu halves them.*x\.chunk\(2, 1\)", '"a.conv"'),
+    foreign.Shuffled: (r"the same ones from b\.conv, which has only 4", '"a.conv"'),
     foreign.Buffered: (r"no longer run .*size of tensor", '"a.conv"'),
     foreign.Indexed: (r"no longer run .*index 15", '"a.conv"'),
-    foreign.Attentive: (r"would no longer fit", '"k"'),
+    foreign.Attentive: (r"the same ones from b\.conv, which has only 16", '"k"'),
     foreign.Columns: (r"torch_pruning cannot follow", '"a"'),
     foreign.Parametrized: (r"b\.0 .*remove_parametrizations", '"b.0", "a.conv"'),
     foreign.OldWeightNorm: (r"b\.0 .*remove_weight_norm", '"b.0", "a.conv"'),
@@ -78,6 +80,23 @@ def test_a_shared_layer_is_one_layer() -> None:
     assert sum(len(cut.removed) for cut in plan.cuts) > 0
 
 
+@pytest.mark.parametrize(
+    ("channels", "portions", "removed"),
+    [
+        (16, (), (0, 8, 15)),
+        (16, ((0,), (8, 15)), (1, 2, 8)),
+        (3, (), (0, 1)),
+        (2, (), (0,)),
+        (2, ((0,), (1,)), (0,)),
+    ],
+)
+def test_a_trial_takes_the_first_a_middle_and_the_last_channel(
+    channels: int, portions: tuple[tuple[int, ...], ...], removed: tuple[int, ...]
+) -> None:
+    whole = frozenset(frozenset(own) for own in portions)
+    assert prune.Scored("a", ("a",), torch.zeros(channels), whole).sample().removed == removed
+
+
 def test_a_plan_that_would_cut_a_tied_weight_is_not_carried_out() -> None:
     net, x = _build(foreign.Tied)
     cut = prune.Cut(layer="a.conv", channels=16, removed=(1,), members=())
@@ -101,6 +120,25 @@ def test_data_that_is_missing_is_said_first() -> None:
     net, x = _build(foreign.Foreign)
     with pytest.raises(FieldwrenError, match="this criterion looks at data"):
         allocation.make_plan(net, x, [], _step(criterion="taylor"), 0)
+
+
+def test_what_a_criterion_stops_at_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(group: Group, statistics: Statistics) -> Tensor:
+        raise IndexError("index 8 is out of bounds")
+
+    monkeypatch.setitem(CRITERIA, "l1", stop)
+    net, x = _build(foreign.Foreign)
+    said = r"of b\.conv, a\.conv \(l1 cannot score them \(IndexError: index 8 .*keep = \[.b\.conv.,"
+    with pytest.raises(FieldwrenError, match=said):
+        allocation.make_plan(net, x, [net.get_submodule("h")], _step(), 0)
+
+
+def test_an_error_of_the_loss_stays_what_it_is() -> None:
+    net, x = _build(foreign.Foreign)
+    calibration = Calibration(net, _loss, [(x, torch.full((len(x),), 99))])  # no such class
+    with pytest.raises(IndexError, match="Target 99"):
+        step = _step(criterion="taylor")
+        allocation.make_plan(net, x, [net.get_submodule("h")], step, 0, calibration)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
