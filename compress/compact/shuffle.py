@@ -13,6 +13,10 @@ Weights: in·out·window/size + out²/size, instead of in·out·window.
 
 [C] The paper's unit is a residual bottleneck; this is the part of it that stands for one
 convolution, with the window in the first group convolution instead of a depthwise one.
+
+A later `prune` cannot take channels between window and mix, where the shuffle reshapes them: it
+refuses until `keep = ["*.window.conv"]` (or the names it tells) leaves them whole. Inputs and
+outputs can go, the same positions of every group.
 """
 
 from torch import Tensor, nn
