@@ -16,21 +16,19 @@ from torch import Tensor
 from compress.criteria.base import Group, Statistics
 from compress.criteria.filters import kernel
 from compress.criteria.members import Member, mean_share, norms
-from device.errors import FieldwrenError
+from compress.refused import RefusedError
 
 
 def score(group: Group, statistics: Statistics) -> Tensor:
     """Scores [channels] of a group's root channels.
 
     Raises:
-        FieldwrenError: no norm with a factor follows.
+        RefusedError: no norm with a factor follows.
     """
     scaled = [member for member in norms(group) if member.layer.weight is not None]
     if not scaled:
         name = str(group[0].dep.target.name).split(" ")[0]
-        raise FieldwrenError(
-            f"{name}: bn_scale needs a batch norm behind it: use another criterion"
-        )
+        raise RefusedError(name, "bn_scale scores by the norm behind them, and there is none")
     return mean_share(group, scaled, _factors)
 
 

@@ -94,19 +94,13 @@ def of(found: Found, member: Member) -> Tensor:
 
     Raises:
         FieldwrenError: the layer was not reached by the data, or has been cut since and the batches
-            are used up, or the graph gives it channels that it does not have.
+            are used up.
     """
     if member.layer in found and len(found[member.layer]) != member.size:
         found.again()
     if member.layer not in found:
         raise FieldwrenError(f"{member.name}: no calibration batch reaches this layer")
-    values = found[member.layer]
-    if int(member.channels.max()) >= member.size:
-        raise FieldwrenError(
-            f"{member.name}: torch_pruning gives it another portion of a torch.split: put them in "
-            "order first, compress.patterns.checked(pruner.DG)"
-        )
-    return values[member.channels]
+    return found[member.layer][member.channels]
 
 
 def _members(group: Group, handlers: tuple[object, ...], sizes: tuple[str, ...]) -> list[Member]:
@@ -114,12 +108,19 @@ def _members(group: Group, handlers: tuple[object, ...], sizes: tuple[str, ...])
     for item in group:
         dependency, channels = item
         if dependency.handler in handlers:
-            layer = dependency.target.module
+            layer, name = dependency.target.module, str(dependency.target.name).split(" ")[0]
+            has = next(getattr(layer, size) for size in sizes if hasattr(layer, size))
+            if has <= max(channels):  # make_plan mends the portions, and refuses all else by name
+                raise FieldwrenError(
+                    f"{name}: torch_pruning takes it for a layer of more channels than its {has}, "
+                    "as its own pruners do where a torch.split's portions have several readers or "
+                    "other sizes: compress.allocation.make_plan can plan that"
+                )
             found.append(
                 Member(
-                    name=str(dependency.target.name).split(" ")[0],
+                    name=name,
                     layer=layer,
-                    size=next(getattr(layer, size) for size in sizes if hasattr(layer, size)),
+                    size=has,
                     channels=torch.tensor(channels),
                     roots=torch.tensor(item.root_idxs),
                 )

@@ -105,7 +105,7 @@ def test_bn_scale() -> None:
 
 def test_bn_scale_without_a_norm_says_so() -> None:
     net = nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 2, 1))
-    with pytest.raises(FieldwrenError, match=r"^0: bn_scale needs a batch norm"):
+    with pytest.raises(FieldwrenError, match=r"^0: .*bn_scale scores by the norm behind"):
         CRITERIA["bn_scale"](_group(net, net[0]), Statistics(0))
 
 

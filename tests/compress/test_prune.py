@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import torch_pruning as tp
 from torch import Tensor, nn
 
-from compress import allocation, count, patterns, prune
+from compress import allocation, count, prune
 from compress.costs import Parameters, Subject
 from compress.criteria import CRITERIA
 from compress.criteria.base import Statistics
@@ -199,18 +199,47 @@ def test_what_was_measured_is_measured_again_at_torch_prunings_next_step(criteri
     assert net(_input()).shape == (2, 4)
 
 
-@pytest.mark.parametrize("criterion", ["thinet", "activation"])
-def test_portions_that_torch_pruning_mixes_up_are_refused_until_they_are_in_order(
-    criterion: str,
+@pytest.mark.parametrize(
+    ("name", "criterion", "layer"),
+    [
+        ("split by sizes", "thinet", "body.small.conv"),
+        ("split by sizes", "activation", "body.small.conv"),
+        ("partial", "l1", "body.spread.conv"),  # which torch_pruning's cannot do in any order
+    ],
+)
+def test_portions_that_torch_prunings_own_mix_up_are_refused_and_can_be_planned(
+    name: str, criterion: str, layer: str
 ) -> None:
     torch.manual_seed(0)
-    net = small.shaken(small.SMALL["split by sizes"](16))
-    pruner = _pruner(net, criterion)
-    with pytest.raises(FieldwrenError, match=r"^body\.small\.conv: .*patterns\.checked"):
-        pruner.step()
-    patterns.checked(pruner.DG)
-    pruner.step()
-    assert net(_input()).shape == (2, 5)
+    net = small.shaken(small.SMALL[name](16))
+    with pytest.raises(FieldwrenError, match=rf"^{layer}: .*allocation\.make_plan can plan that"):
+        _pruner(copy.deepcopy(net), criterion).step()
+    assert _plan(net, _step(criterion=criterion, round_to=1)).cuts
+
+
+class Excited(nn.Module):
+    """Squeeze and excitation: two matrices without a norm, between convolutions with one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16)
+        self.down, self.up = nn.Linear(16, 8), nn.Linear(8, 16)
+        self.last, self.classifier = nn.Linear(16, 12), nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm(self.first(x)))
+        y = y * self.up(F.relu(self.down(y.mean((2, 3)))))[..., None, None].sigmoid()
+        logits: Tensor = self.classifier(F.relu(self.last(y.mean((2, 3)))))
+        return logits
+
+
+def test_all_groups_that_a_criterion_cannot_score_are_named_at_once() -> None:
+    net = Excited().eval()
+    said = r'of last, down \(bn_scale .*none\); keep = \["last", "down"\] leaves them whole$'
+    with pytest.raises(FieldwrenError, match=said):
+        _plan(net, _step(criterion="bn_scale", round_to=1))
+    plan = _plan(net, _step(criterion="bn_scale", round_to=1, keep=("last", "down")))
+    assert {cut.layer: len(cut.removed) for cut in plan.cuts} == {"up": 8}
 
 
 class Between(nn.Module):
