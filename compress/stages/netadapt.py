@@ -1,13 +1,17 @@
 """Shrink the group that costs least accuracy, again and again, until a budget is met (NetAdapt).
 
 The state after every iteration is in the stage's checkpoint: an interrupted run goes on from there.
+Candidates of an iteration do not depend on each other and go to the run's workers.
 """
 
 import copy
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 from pydantic import JsonValue
-from torch import nn
+from torch import Tensor, nn
 
 from compress import count, distributed, netadapt, prune, tensors, train
 from compress.allocation import CLOSER, Spent, tell_met
@@ -22,6 +26,7 @@ from compress.stages.base import Context, Outcome, cut
 from compress.stages.tuning import tune
 from compress.statistics import Calibration
 from compress.steps import NetAdapt
+from compress.workers import HERE, Shared
 from device.errors import FieldwrenError
 
 rebuild = cut
@@ -55,12 +60,31 @@ def run(context: Context, net: nn.Module, step: NetAdapt) -> Outcome:
     )
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What all candidates of a search start from."""
+
+    context: Context
+    step: NetAdapt
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One cut of the network as it is, repaired, trained and scored."""
+
+    cut: prune.Cut
+    score: float  # primary, validation
+    state: dict[str, Tensor]
+    before: float  # seconds that interrupted runs spent on it
+
+
 class Search:
     """The network as it has become, and what is left of the original one."""
 
     def __init__(self, context: Context, net: nn.Module, step: NetAdapt) -> None:
         self.context, self.table, self.net = context, step, copy.deepcopy(net)
         self.original = net
+        self.setting = context.workers.share(Setting(replace(context, workers=HERE), step))
         self.groups = self._scored()
         if not self.groups:
             raise FieldwrenError("nothing to prune: no layer's channels are free to go")
@@ -107,11 +131,12 @@ class Search:
                 f"{spent:,.5g} is left where {self.allowed:,.5g} is asked for: raise max_ratio "
                 f"or {self.key}, or lower gain"
             )
-        scored = []
-        for made in candidates:
-            tried = self._made(made)
-            scored.append((self.context.task.evaluate(tried, "validation").value, made, tried))
-        score, made, self.net = max(scored, key=lambda one: one[0])
+        tried = self.tried(candidates)
+        self.before += sum(one.before for one in tried)
+        best = max(tried, key=lambda one: one.score)
+        made = best.cut
+        prune.remove(self.net, self.context.example, prune.Plan(cuts=(made,)))
+        self.net.load_state_dict(best.state)
         self.kept = netadapt.after(self.kept, made)
         self.log.append(
             Iteration(
@@ -119,17 +144,23 @@ class Search:
                 kept=made.kept,
                 cost=self.predicted(),
                 macs=count.macs(self.net, self.context.example),
-                score=score,
-                tried=len(scored),
+                score=best.score,
+                tried=len(tried),
                 seconds=self.before - before + time.perf_counter() - started,
             )
         )
         print(
             f"netadapt: {made.layer} to {made.kept} channels, {self.key} {self.predicted():,.5g} "
-            f"of {self.allowed:,.5g} allowed, score {score:.2f}"
+            f"of {self.allowed:,.5g} allowed, score {best.score:.2f}"
         )
         self._save()
         return True
+
+    def tried(self, cuts: Sequence[prune.Cut]) -> list[Candidate]:
+        """A candidate for every cut, in their order."""
+        workers = self.context.workers
+        make = partial(made, self.setting, workers.share(self.net), len(self.log))
+        return list(workers.map(make, cuts))
 
     def resume(self) -> None:
         """Go on after the last finished iteration, if there is one."""
@@ -220,23 +251,27 @@ class Search:
         layers = (self.original.get_submodule(name) for name in group.members)
         return 2 if any(getattr(layer, "groups", 1) > 1 for layer in layers) else 1
 
-    def _made(self, made: prune.Cut) -> nn.Module:
-        """A candidate: cut, repaired and trained as the table says."""
-        context, step = self.context, self.table
-        tried = copy.deepcopy(self.net)
-        plan = prune.Plan(cuts=(made,))
-        prune.remove(tried, context.example, plan)
-        if step.repair:
-            images = Calibration.of(context.task, self.net, context.seed)
-            batches = list(images.batches())
-            repair(tried, self.net, context.example, plan, images.loss, batches)
-        if step.finetune is not None:
-            # named by what it trains: a checkpoint of another candidate does not fit
-            name = f"candidate-{len(self.log)}-{made.layer}-{len(made.removed)}.pt"
-            checkpoint = context.checkpoint.with_name(name)
-            self.before += train.spent(checkpoint)
-            tune(context, tried, step.finetune, made.layer, checkpoint=checkpoint)
-            if distributed.first():
-                checkpoint.unlink(missing_ok=True)
-            distributed.barrier()
-        return tried
+
+def made(
+    setting: Shared[Setting], net: Shared[nn.Module], number: int, cut: prune.Cut
+) -> Candidate:
+    """A candidate of iteration `number`: cut, repaired and trained as the table says, scored."""
+    context, step, whole = setting.get().context, setting.get().step, net.get()
+    tried, before = copy.deepcopy(whole), 0.0
+    plan = prune.Plan(cuts=(cut,))
+    prune.remove(tried, context.example, plan)
+    if step.repair:
+        images = Calibration.of(context.task, whole, context.seed)
+        batches = list(images.batches())
+        repair(tried, whole, context.example, plan, images.loss, batches)
+    if step.finetune is not None:
+        # named by what it trains: a checkpoint of another candidate does not fit
+        name = f"candidate-{number}-{cut.layer}-{len(cut.removed)}.pt"
+        checkpoint = context.checkpoint.with_name(name)
+        before = train.spent(checkpoint)
+        tune(context, tried, step.finetune, cut.layer, checkpoint=checkpoint)
+        if distributed.first():
+            checkpoint.unlink(missing_ok=True)
+        distributed.barrier()
+    score = context.task.evaluate(tried, "validation").value
+    return Candidate(cut, score, tried.state_dict(), before)

@@ -2,8 +2,10 @@
 
 import copy
 import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +18,8 @@ from compress.stages import netadapt as stage
 from compress.steps import NetAdapt
 from compress.store import Record
 from compress.task import Quality
+from compress.workers import InProcess
+from compress.workers.base import Item, Result
 from device.errors import BadInputError, FieldwrenError
 from tests.compress import graphs, patterns, shapes
 
@@ -67,6 +71,21 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+class Noting(InProcess):
+    """Workers that write down what they are given."""
+
+    asked: list[list[Any]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        object.__setattr__(self, "asked", [])
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        given = list(items)
+        self.asked.append(given)
+        return super().map(function, given)
+
+
 def _context(root: Path, folder: Path) -> tuple[Context, torch.nn.Module]:
     task = shapes.make_task(root, root / "shapes.toml")
     torch.manual_seed(0)
@@ -82,7 +101,8 @@ def _step(**changes: object) -> NetAdapt:
 def test_the_budget_is_met_from_below_by_the_best_of_all_groups(root: Path, tmp_path: Path) -> None:
     context, net = _context(root, tmp_path)
     original = copy.deepcopy(net)
-    outcome = stage.run(context, net, _step())
+    workers = Noting()
+    outcome = stage.run(replace(context, workers=workers), net, _step())
     assert outcome.plan is not None and outcome.mask_error is not None
     assert outcome.mask_error < 1e-5
     share = count.macs(net, context.example) / count.macs(original, context.example)
@@ -100,11 +120,9 @@ def test_the_budget_is_met_from_below_by_the_best_of_all_groups(root: Path, tmp_
     # the first choice, made again by hand
     search = stage.Search(context, original, _step())
     target = search.whole * 0.85
-    scores = {
-        cut.layer: context.task.evaluate(search._made(cut), "validation").value
-        for cut in search._candidates(target)
-    }
+    scores = {one.cut.layer: one.score for one in search.tried(search._candidates(target))}
     assert log[0].score == max(scores.values()) == scores[log[0].layer]
+    assert [len(each) for each in workers.asked] == [one.tried for one in log]
     # a stored record gives a fresh network the same shapes
     fresh = _context(root, tmp_path)[1]
     record = Record(
