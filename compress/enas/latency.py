@@ -1,7 +1,8 @@
 """Milliseconds of a search space's operators, measured once on this machine through TFLite.
 
 Every kind of operator, at every size the network has, is converted and timed alone with a quarter,
-half and all of its channels; what lies between is interpolated in inputs and outputs. The sum
+half and all of its channels; what lies between is interpolated in inputs and outputs. The points
+of a kind run in turns, and of each the least time counts: other work can only add to one. The sum
 over a network's operators leaves out additions, padding and joins, and counts an invocation's
 overhead once per operator: it ranks candidates, it does not predict the whole.
 """
@@ -28,7 +29,8 @@ from models.enas.network import STEM
 from models.enas.operations import FactorizedReduction, ReluConvNorm, Stack, pool
 
 PARTS = (0.25, 0.5, 1.0)  # of the channels
-RUNS, WARM_UP = 200, 20
+ROUNDS, RUNS = 5, 40
+WAY = "least of turns"  # how times are taken, a part of the key: the first tables held medians
 Say = Callable[[str], None]
 
 
@@ -79,7 +81,7 @@ def table(geometry: Geometry, folder: Path, say: Say) -> Table:
 def stored(operators: Sequence[Operator], folder: Path, say: Say) -> Table:
     """The table of some kinds of operators with the most channels they can have."""
     runtime = _runtime()
-    path = folder / f"latency-{key(machine(), runtime, repr(operators))[:16]}.json"
+    path = folder / f"latency-{key(machine(), runtime, repr(operators), WAY)[:16]}.json"
     try:
         found = Table.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
@@ -87,26 +89,25 @@ def stored(operators: Sequence[Operator], folder: Path, say: Say) -> Table:
     missing = operators[len(found.grids) :]  # a table may have been interrupted
     if missing:
         say(f"latency: timing {len(missing)} kinds of operators once, stored in {path}")
-    for operator in missing:
+    for number, operator in enumerate(missing, len(found.grids) + 1):
+        kind, size, stride, *_ = operator
+        say(f"latency: {number} of {len(operators)}: {kind}, {size} × {size}, stride {stride}")
         found = found.model_copy(update={"grids": (*found.grids, _grid(operator))})
         files.write_bytes(path, found.model_dump_json(indent=1).encode())
     return found
 
 
-def measured(operator: Operator) -> float:
-    """Median milliseconds of one operator alone."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "operator.tflite"
-        _write(operator, path)
-        runtime = Runtime(path)
-    runtime.feed({"args_0": np.zeros(_shape(operator), np.float32)})
-    times = np.empty(RUNS)
-    for run in range(-WARM_UP, RUNS):
-        started = perf_counter()
-        runtime.invoke()
-        if run >= 0:
-            times[run] = 1e3 * (perf_counter() - started)
-    return float(np.median(times))
+def measured(operators: Sequence[Operator]) -> list[float]:
+    """Least milliseconds of single operators, run in turns."""
+    runtimes = [_alone(operator) for operator in operators]
+    least = [float("inf")] * len(operators)
+    for _ in range(ROUNDS):
+        for place, runtime in enumerate(runtimes):
+            for _ in range(RUNS):
+                started = perf_counter()
+                runtime.invoke()
+                least[place] = min(least[place], 1e3 * (perf_counter() - started))
+    return least
 
 
 def largest(geometry: Geometry) -> Iterator[Operator]:
@@ -142,10 +143,9 @@ def _grid(largest: Operator) -> Grid:
     inputs = (3,) if largest.kind == "stem" else _points(largest.inputs)
     single = largest.kind in POOLS or largest.kind in ("stem", "answer")
     outputs = (largest.outputs,) if single else _points(largest.outputs)
-    times = {
-        (i, o): measured(largest._replace(inputs=i, outputs=o))
-        for i, o in itertools.product(inputs, outputs)
-    }
+    points = list(itertools.product(inputs, outputs))
+    wanted = [largest._replace(inputs=i, outputs=o) for i, o in points]
+    times = dict(zip(points, measured(wanted), strict=True))
     return Grid(
         kind=largest.kind,
         size=largest.size,
@@ -188,6 +188,16 @@ class _Alone(nn.Module):
 
 def _shape(operator: Operator) -> tuple[int, ...]:
     return (1, operator.size, operator.size, operator.inputs)
+
+
+def _alone(operator: Operator) -> Runtime:
+    """An operator as a network of its own, fed."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "operator.tflite"
+        _write(operator, path)
+        runtime = Runtime(path)
+    runtime.feed({"args_0": np.zeros(_shape(operator), np.float32)})
+    return runtime
 
 
 def _write(operator: Operator, path: Path) -> None:

@@ -68,7 +68,31 @@ def test_an_operator_is_timed_through_tflite_once(tmp_path: Path) -> None:
     assert all(0 < grid.ms[0][0] < 100 for grid in made.grids)
     assert [grid.kind for grid in made.grids] == ["stack3", "max"]
     assert latency.stored(wanted, tmp_path, said.append) == made
-    assert len(said) == 1
+    assert len(said) == 3
+    assert said[1:] == [
+        "latency: 1 of 2: stack3, 8 × 8, stride 2",
+        "latency: 2 of 2: max, 8 × 8, stride 1",
+    ]
+
+
+def test_points_run_in_turns_and_the_least_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A neighbour that wakes in the second round makes both points slower, and neither dearer."""
+    now, order = [0.0], [""]
+
+    class Invoked:
+        def __init__(self, operator: Operator) -> None:
+            self._operator, self._runs = operator, 0
+
+        def invoke(self) -> None:
+            order.append(self._operator.kind)
+            self._runs += 1
+            now[0] += 1e-3 * self._operator.inputs * (5 if self._runs > latency.RUNS else 1)
+
+    monkeypatch.setattr(latency, "_alone", Invoked)
+    monkeypatch.setattr(latency, "perf_counter", lambda: now[0])
+    wanted = [Operator("max", 8, 1, 2, 2), Operator("avg", 8, 1, 3, 3)]
+    assert latency.measured(wanted) == pytest.approx([2.0, 3.0])
+    assert order[1 :: latency.RUNS] == ["max", "avg"] * latency.ROUNDS
 
 
 def test_an_interrupted_table_goes_on_where_it_was(
