@@ -7,6 +7,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from compress import busy
 from compress.recipe import Measure
 from device.machine import machine
 from device.manifest import Latency
@@ -16,9 +17,13 @@ Inputs = dict[str, NDArray[np.float32]]  # by signature key
 
 
 def latency(model: Path, inputs: Sequence[Inputs], options: Measure) -> Latency:
-    """Time feed + invoke on real inputs, one after another; percentiles in milliseconds."""
+    """Time feed + invoke on real inputs, one after another; percentiles in milliseconds.
+
+    Says so where the machine did other work meanwhile.
+    """
     runtime = Runtime(model, threads=options.threads)
     times = np.empty(options.runs)
+    attention = busy.Attention()
     for run in range(-options.warmup, options.runs):
         values = inputs[run % len(inputs)]
         started = perf_counter()
@@ -26,6 +31,9 @@ def latency(model: Path, inputs: Sequence[Inputs], options: Measure) -> Latency:
         runtime.invoke()
         if run >= 0:
             times[run] = 1e3 * (perf_counter() - started)
+    others = attention.others()
+    if warning := busy.warning(others):
+        print(f"latency of {model}:\n{warning}")
     p50, p95, p99 = (float(value) for value in np.percentile(times, (50, 95, 99)))
     return Latency(
         p50_ms=p50,
@@ -35,4 +43,5 @@ def latency(model: Path, inputs: Sequence[Inputs], options: Measure) -> Latency:
         threads=options.threads,
         machine=machine(),
         runtime=runtime.description,
+        others=others,
     )

@@ -78,6 +78,11 @@ class Latency(Frozen):
     threads: int
     machine: str
     runtime: str
+    others: float | None = Field(
+        None,
+        description="share of the time in which the processor did other work, 0 to 1; older "
+        "bundles do not say",
+    )
 
 
 class Figures(Frozen):

@@ -17,6 +17,7 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
+from compress import busy
 from compress.nodes import nodes
 from device import errors
 from device.machine import machine
@@ -55,7 +56,7 @@ def measure(work: workload.Workload, seconds: float) -> RealTime:
     """Time units for about `seconds`, at least 200 of them."""
     warm = work.times(0, WARM_UP)
     count = max(200, int(seconds / float(np.median(warm))))
-    attention = workload.Attention()
+    attention = busy.Attention()
     p50, p95, p99 = np.percentile(work.times(WARM_UP, count), (50, 95, 99))
     others = attention.others()
     found = work.model.bundle
@@ -110,7 +111,7 @@ def main(
         low, high = result.pi4_rtf
         print(f"  by arithmetic, one core of a Raspberry Pi 4: RTF {low:.3f} to {high:.2f}")
     print(f"  {result.threads} thread(s), {result.runtime}; {result.machine}")
-    if warning := workload.warning(result.others):
+    if warning := busy.warning(result.others):
         print(warning)
 
 

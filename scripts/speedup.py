@@ -17,6 +17,7 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
+from compress import busy
 from device import errors
 from device.machine import machine
 from scripts import workload
@@ -64,7 +65,7 @@ def compare(baseline: workload.Workload, compressed: workload.Workload, rounds: 
     for work in both:
         work.times(0, WARM_UP)
     medians = np.empty((rounds, 2))
-    attention = workload.Attention()
+    attention = busy.Attention()
     for number in range(rounds):
         for which in (0, 1) if number % 2 == 0 else (1, 0):
             medians[number, which] = np.median(both[which].times(number * BLOCK, BLOCK))
@@ -121,7 +122,7 @@ def main(
     )
     print(f"  {result.rounds} interleaved rounds, {result.threads} thread(s), {result.runtime}")
     print(f"  {result.machine}")
-    if warning := workload.warning(result.others):
+    if warning := busy.warning(result.others):
         print(warning)
 
 

@@ -8,7 +8,7 @@ One unit is one hop of audio (STFT, model, mask, ISTFT) or one picture already i
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter, process_time
+from time import perf_counter
 from typing import TypeVar
 
 import cv2
@@ -24,7 +24,6 @@ from device.errors import BadInputError
 from device.manifest import SpectrumInput
 
 PICTURES = 50
-BUSY = 0.05  # share of others from which on times are no measurement
 CAMERA_PERIOD = 0.1  # seconds: the camera app looks at ten frames a second
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
 Item = TypeVar("Item")
@@ -52,32 +51,6 @@ class Workload:
             self.step((first + index) % self.units)
             taken[index] = perf_counter() - start
         return taken
-
-
-class Attention:
-    """How much of the time between two moments the processor gave to others.
-
-    Interleaving does not help against it: a run of 50 ms loses a slice of it nearly always, one of
-    .5 ms nearly never.
-    """
-
-    def __init__(self) -> None:
-        self._wall, self._own = perf_counter(), process_time()
-
-    def others(self) -> float:
-        """Share since then, 0…1, in which this process did not run (its threads count together)."""
-        wall, own = perf_counter() - self._wall, process_time() - self._own
-        return round(max(0.0, 1 - own / wall), 3)
-
-
-def warning(others: float) -> str | None:
-    """What is to be said of a measurement during which others ran."""
-    if others < BUSY:
-        return None
-    return (
-        f"  not a measurement: for {100 * others:.0f} % of the time the processor did other work; "
-        "measure again when nothing else runs"
-    )
 
 
 def prepare(folder: Path, source: Path | None, threads: int) -> Workload:

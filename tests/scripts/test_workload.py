@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from compress import busy
 from device import images
 from device.classifier import Scores
 from device.errors import BadInputError
@@ -48,8 +49,8 @@ def test_hops_in_which_no_model_runs_are_not_timed(enhancer: Path, tmp_path: Pat
 
 
 def test_time_that_others_had_is_told() -> None:
-    attention = workload.Attention()
+    attention = busy.Attention()
     time.sleep(0.2)
     assert attention.others() > 0.5
-    assert workload.warning(0.04) is None
-    assert "for 34 % of the time" in str(workload.warning(0.34))
+    assert busy.warning(0.04) is None
+    assert "for 34 % of the time" in str(busy.warning(0.34))
