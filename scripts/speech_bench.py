@@ -23,7 +23,7 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # runnable by file name
 
-from compress import defaults, recipe
+from compress import busy, defaults, recipe
 from compress.speech import Pair, Samples
 from compress.speech_sets import SpeechSets, own
 from compress.tasks.enhancer import Settings
@@ -177,10 +177,12 @@ def main(
         raise errors.BadInputError(f"{out}: cannot be a folder: {error}") from error
     rate = rating(dnsmos)
     sound = np.concatenate([pair.noisy for pairs in sets.values() for pair in pairs])
-    speeds = speech_rtf.measure(systems[1:], sound[: TIMED_SECONDS * RATE], rounds)
+    speeds, others = speech_rtf.measure(systems[1:], sound[: TIMED_SECONDS * RATE], rounds)
     for name, speed in speeds.items():
         told = f"{speed.rtf:9.4f}  ({speed.low:.4f}–{speed.high:.4f})"
         print(f"RTF        {name:24}{told}", flush=True)
+    if warning := busy.warning(others):
+        print(warning, flush=True)
     heard = "not rated" if rate is None else f"{dnsmos} window of each recording"
     conditions = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -188,6 +190,7 @@ def main(
         "runtimes": ", ".join(_runtimes(bundle[0])),
         "timing": f"one thread, {rounds} interleaved rounds of {speech_rtf.BLOCK_SECONDS:g} s of "
         "sound, from samples to samples; p99 has the machine's other work in it",
+        "other work while timing": (warning or f"{100 * others:.1f} % of the time").strip(),
         "DNSMOS": heard,
         **{
             f"recordings of {name}": f"recipe {recipe_name}, {len(pairs)}, "

@@ -2,7 +2,8 @@
 
 A hop is everything from samples to samples: resampling, transforms, network, overlap-add. Each
 round gives every system the same seconds of sound. What other work does to the machine hits all
-alike (scripts/interleaved.py); figures of different runs are not comparable.
+alike (scripts/interleaved.py), and how much there was of it stands beside the figures; figures of
+different runs are not comparable.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from compress import busy
 from compress.speech import Samples
 from device.errors import BadInputError
 from scripts.interleaved import in_turns
@@ -62,15 +64,22 @@ class Stream:
         return taken
 
 
-def measure(systems: Sequence[System], sound: Samples, rounds: int) -> dict[str, Speed]:
-    """By name. `sound` [n] at 16 kHz; one more round before the first warms up.
+def measure(
+    systems: Sequence[System], sound: Samples, rounds: int
+) -> tuple[dict[str, Speed], float]:
+    """By name, and the share of the time in which the processor did other work.
+
+    `sound` [n] at 16 kHz; one more round before the first warms up.
 
     Raises:
         BadInputError: the sound is shorter than a hop.
     """
     streams = {system.name: Stream(system, sound) for system in systems}
+    attention = busy.Attention()
     taken = in_turns({name: stream.timed for name, stream in streams.items()}, rounds + 1)
-    return {system.name: _speed(system, taken[system.name][1:]) for system in systems}
+    others = attention.others()
+    speeds = {system.name: _speed(system, taken[system.name][1:]) for system in systems}
+    return speeds, others
 
 
 def _speed(system: System, rounds: list[NDArray[np.float64]]) -> Speed:
