@@ -1,7 +1,7 @@
 """A whole tiny search: through the pipeline, resumed in the middle, published and loaded again."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -131,9 +131,9 @@ def test_ratio_can_be_milliseconds_of_measured_operators(
     def price(operator: Operator) -> float:
         return 1.0 + 2e-6 * operator.macs
 
-    def clock(operator: Operator) -> float:
-        measured.append(operator)
-        return price(operator)
+    def clock(operators: Sequence[Operator]) -> list[float]:
+        measured.extend(operators)
+        return [price(operator) for operator in operators]
 
     monkeypatch.setattr(latency, "measured", clock)
     monkeypatch.setenv("FIELDWREN_CACHE", str(tmp_path / "cache"))
