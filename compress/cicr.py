@@ -10,7 +10,8 @@ cr      the share of the information every layer keeps; one for all layers [S]
 left    the largest cr found too small, at first 0
 right   the smallest cr found large enough, at first 1, the network as it is
 
-Acceptable means: the validation score is at least the original's − acc_loss. The search ends at
+Acceptable means: the validation score is at least the original's − acc_loss, and every further
+score that `limits` names at least the original's − its limit [C]. The search ends at
 right − left ≤ interval: 7 probes for 0.01, where a grid of that resolution would take 99. P is
 computed once, from the original network. [S]
 
@@ -24,23 +25,25 @@ as `left` or `right`. So it is enough to doubt these two: with `margin`, a final
 whose score is that close to the threshold is fine-tuned again from another seed, the mean of the
 two scores decides, and the bisection is walked again with that knowledge. Unless told otherwise,
 close means within the standard error 100·√(p(1−p)/n) of an accuracy p at the threshold, measured
-on n photos, and within acc_loss where the score is none. [C]
+on n photos, and within acc_loss where the score is none; of a further score, within its limit. [C]
 """
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from statistics import fmean
 
 import torch
+from pydantic import Field
 
 from compress.prune import Plan, Scored
 from device.errors import FieldwrenError
 from device.manifest import Frozen
 
 Asked = tuple[float, int]  # cr, attempt
+CLOSE = 1.0  # of a limit: as near as a further score may come before its decision is doubted
 EXACT = 1e-9  # relative; cumulative sums of float64 shares are no more exact than that
 
 
@@ -54,6 +57,7 @@ class Probe(Frozen):
     macs: int
     parameters: int
     seconds: float  # of pruning, fine-tuning and scoring; 0 if the plan had been probed before
+    further: dict[str, float] = Field({})  # scores that have a limit of their own
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class Candidate:
     macs: int
     parameters: int
     seconds: float
+    further: Mapping[str, float] = field(default_factory=dict)
+    slack: float = math.inf  # of the worst of these: share of its limit that is left of it
 
 
 # far from any threshold, so that nobody doubts them
@@ -113,6 +119,17 @@ def keep(shares: torch.Tensor, cr: float, round_to: int = 1) -> int:
     return min(len(shares), math.ceil(count / round_to) * round_to)
 
 
+def slack(
+    scores: Mapping[str, float], least: Mapping[str, float], limits: Mapping[str, float]
+) -> float:
+    """What the worst of some scores has left of its limit, as a share; below 0 it is over.
+
+    Infinite without limits; NaN, which is refused, where a score was not to be had.
+    """
+    shares = [(scores.get(name, math.nan) - least[name]) / limits[name] for name in limits]
+    return math.nan if any(map(math.isnan, shares)) else min(shares, default=math.inf)
+
+
 def plan(shares: Iterable[Scored], cr: float, round_to: int = 1) -> Plan:
     """The channel plan for one contribution rate."""
     return Plan(cuts=tuple(group.cut(keep(group.scores, cr, round_to)) for group in shares))
@@ -145,45 +162,51 @@ def search(
     decisions hold, and after a turned decision those of the other way. No rate is probed more
     than twice.
     """
-    scores: dict[float, list[float]] = {}
+    made: dict[float, list[Candidate]] = {}
     log: list[Probe] = []
 
+    def good(tried: Sequence[Candidate]) -> bool:
+        enough = fmean(one.score for one in tried) >= threshold
+        return enough and fmean(one.slack for one in tried) >= 0
+
+    def close(one: Candidate) -> bool:
+        return margin > 0 and (abs(one.score - threshold) < margin or abs(one.slack) < CLOSE)
+
     def attempt(cr: float) -> None:
-        number = len(scores.setdefault(cr, []))
+        number = len(made.setdefault(cr, []))
         candidate = probe(cr, number)
-        scores[cr].append(candidate.score)
+        made[cr].append(candidate)
         log.append(
             Probe(
                 cr=cr,
                 attempt=number,
                 score=candidate.score,
-                accepted=fmean(scores[cr]) >= threshold,
+                accepted=good(made[cr]),
                 macs=candidate.macs,
                 parameters=candidate.parameters,
                 seconds=candidate.seconds,
+                further=dict(candidate.further),
             )
         )
 
     def acceptable(cr: float) -> bool:
-        if cr not in scores:
+        if cr not in made:
             attempt(cr)
-        return fmean(scores[cr]) >= threshold
+        return good(made[cr])
 
     while True:
         ends = bisect(acceptable, interval)
-        doubtful = [
-            cr
-            for cr in ends
-            if len(scores.get(cr, [])) == 1 and abs(scores[cr][0] - threshold) < margin
-        ]
+        doubtful = [cr for cr in ends if len(made.get(cr, [])) == 1 and close(made[cr][0])]
         if not doubtful:
             break
         for cr in doubtful:
             attempt(cr)
     _, right = ends
-    if right not in scores:
+    if right not in made:
         return Found(None, 0, tuple(log))
-    return Found(right, max(range(len(scores[right])), key=scores[right].__getitem__), tuple(log))
+    # the better attempt is one within its limits, then the one with the larger score
+    rank = [(min(one.slack, 0.0), one.score) for one in made[right]]
+    return Found(right, max(range(len(rank)), key=rank.__getitem__), tuple(log))
 
 
 def ahead(

@@ -6,7 +6,7 @@ pruning or quantization. Every task has this shape.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,15 @@ class Quality:
     def value(self) -> float:
         """The primary score."""
         return self.scores[self.primary]
+
+
+@runtime_checkable
+class Detailed(Protocol):
+    """Part of a task that leaves costly scores out where it evaluates often."""
+
+    def detailed(self, net: nn.Module, split: str) -> Quality:
+        """As `evaluate`, with every score the task knows."""
+        ...
 
 
 class Task(Protocol):
@@ -115,3 +124,8 @@ class Task(Protocol):
     def deploy(self, net: nn.Module) -> Deployed:
         """The exported form of a trained network."""
         ...
+
+
+def every_score(task: Task, net: nn.Module, split: str) -> Quality:
+    """All scores that the task has of a network."""
+    return task.detailed(net, split) if isinstance(task, Detailed) else task.evaluate(net, split)

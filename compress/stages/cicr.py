@@ -9,6 +9,7 @@ again by hand: `prune.remove(net, example, record.plan)`, then `state.pt`.
 
 import copy
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,8 +24,9 @@ from compress.stages.base import Context, Outcome, cut
 from compress.stages.tuning import tune
 from compress.statistics import Calibration
 from compress.steps import Cicr
+from compress.task import Quality, Task, every_score
 from compress.workers import HERE, Shared
-from device.errors import FieldwrenError
+from device.errors import BadInputError, FieldwrenError
 
 SEED_STRIDE = 7919  # a doubted probe is fine-tuned from another seed
 SPECULATIVE = 3  # probes at once: one is needed, and one of two that follow; of 7, only 3 would be
@@ -38,16 +40,23 @@ def run(context: Context, net: nn.Module, step: Cicr) -> Outcome:
     Where no candidate is acceptable, `net` stays as it is and the plan removes nothing.
 
     Raises:
+        BadInputError: `limits` names a score that the task does not have.
         FieldwrenError: nothing to prune, scores that are no contributions, or a candidate whose
             masked and pruned forms differ.
     """
     probes = Probes(context, net, step)
-    original = context.task.evaluate(net, "validation").value
-    found = probes.search(original - step.acc_loss)
+    quality = judged(context.task, net, step)
+    original, least = quality.value, floors(quality, step.limits)
+    found = probes.search(original - step.acc_loss, least)
     for probe in found.probes:
+        further = (
+            f"{name} {value:.3f} of {quality.scores[name]:.3f}, "
+            for name, value in probe.further.items()
+        )
         print(
             f"cicr: cr {probe.cr:.4f} score {probe.score:.2f} of {original:.2f}, "
-            f"{probe.macs / 1e6:.1f} M MACs: {'accepted' if probe.accepted else 'refused'}"
+            f"{''.join(further)}{probe.macs / 1e6:.1f} M MACs: "
+            f"{'accepted' if probe.accepted else 'refused'}"
         )
     if found.cr is None:
         untouched = (
@@ -69,6 +78,23 @@ def run(context: Context, net: nn.Module, step: Cicr) -> Outcome:
         probes=found.probes,
         figures=(distribution(probes.shares),),
     )
+
+
+def judged(task: Task, net: nn.Module, step: Cicr) -> Quality:
+    """What decides on a candidate; costly scores only where one has a limit."""
+    return every_score(task, net, "validation") if step.limits else task.evaluate(net, "validation")
+
+
+def floors(original: Quality, limits: Mapping[str, float]) -> dict[str, float]:
+    """The least that every limited score may be.
+
+    Raises:
+        BadInputError: there is no such score.
+    """
+    for name in limits:
+        if name not in original.scores:
+            raise BadInputError(f"limits.{name}: there are {', '.join(sorted(original.scores))}")
+    return {name: original.scores[name] - limit for name, limit in limits.items()}
 
 
 @dataclass(frozen=True)
@@ -106,11 +132,16 @@ class Probes:
         )
         if not self.shares:
             raise FieldwrenError("nothing to prune: no layer's channels are free to go")
+        self.least: Mapping[str, float] = {}  # of the scores that have a limit
         self.places: dict[tuple[prune.Plan, int], store.Place] = {}
 
-    def search(self, threshold: float) -> cicr.Found:
-        """Bisect; with workers to spare, the next probes are made before it is known which one
-        will be asked for. What is found does not depend on that."""
+    def search(self, threshold: float, least: Mapping[str, float] | None = None) -> cicr.Found:
+        """Bisect, by the score and by the `least` that scores with a limit may be.
+
+        With workers to spare, the next probes are made before it is known which one will be asked
+        for. What is found does not depend on that.
+        """
+        self.least = least or {}
         margin = self._margin(threshold)
         workers = self.context.workers
         alone = replace(self.context, workers=HERE)
@@ -173,7 +204,10 @@ class Probes:
     def _candidate(self, cr: float, attempt: int) -> cicr.Candidate:
         record = self._job((cr, attempt)).place.finished()
         assert record is not None
+        limits = {name: self.step.limits[name] for name in self.least}
         return cicr.Candidate(
+            further={name: record.validation[name] for name in limits if name in record.validation},
+            slack=cicr.slack(record.validation, self.least, limits),
             score=record.validation[record.primary],
             macs=record.macs,
             parameters=record.parameters,
@@ -196,7 +230,7 @@ def made(setting: Shared[Setting], job: Job) -> None:
         seed=context.seed + job.attempt * SEED_STRIDE,
         checkpoint=place.checkpoint,
     )
-    quality = context.task.evaluate(candidate, "validation")
+    quality = judged(context.task, candidate, step)
     record = store.Record(
         key=place.key,
         kind="probe",

@@ -1,6 +1,6 @@
 """kind = "cicr": search for one contribution rate."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,6 +16,11 @@ class Cicr(Frozen):
         "permutation-expected", description="whose scores are contributions, never negative"
     )
     acc_loss: float = Field(1.0, gt=0, description="of the primary validation score, in its units")
+    limits: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        {},
+        description="largest loss of further validation scores, those of which more is better, by "
+        "name: pesq_wb = 0.02; what an evaluation leaves out for its cost is then scored as well",
+    )
     interval: float = Field(0.01, ge=1e-4, lt=1, description="resolution of the rate: 7 probes")
     recheck: bool = Field(
         False, description="doubt the last two decisions if they are close to the threshold"

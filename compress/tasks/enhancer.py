@@ -97,7 +97,7 @@ class Enhancer:
         self._end = spectra.FrontEnd(self._front)
         self._loss = EnhancerLoss(settings.loss, self._end)
         self._start = start.find(settings.model.start, folders)
-        self._noisy: dict[str, dict[str, float]] = {}  # split → scores of the input as it is
+        self._noisy: dict[tuple[str, bool], dict[str, float]] = {}  # split, all scores? → as it is
 
     def data(self) -> Data:
         """Description, licence and fingerprint of what the network learns from."""
@@ -146,6 +146,14 @@ class Enhancer:
 
     def evaluate(self, net: nn.Module, split: str) -> Quality:
         """SI-SDR on fixed mixtures; on "test" all scores, also of the noisy input and on pairs."""
+        return self._scores(self._offline(net), split, every=split != "validation")
+
+    def detailed(self, net: nn.Module, split: str) -> Quality:
+        """The same with PESQ and STOI on "validation", too: seconds of processor a recording."""
+        return self._scores(self._offline(net), split, every=True)
+
+    def _offline(self, net: nn.Module) -> speech_metrics.Enhance:
+        """What the training form makes of a whole recording."""
         net.eval()
         device = next(net.parameters()).device
 
@@ -156,7 +164,7 @@ class Enhancer:
             result: speech.Samples = enhanced[0].cpu().numpy()
             return result
 
-        return self._scores(enhance, split)
+        return enhance
 
     def minibatches(self, size: int) -> int:
         """Whole minibatches of the validation mixtures (compress/enas/grades.py)."""
@@ -182,7 +190,8 @@ class Enhancer:
 
     def evaluate_deployed(self, model: Any, split: str) -> Quality:
         """The same, frame by frame through the code that runs on the device."""
-        return self._scores(StreamEnhancer(model).enhance, split)
+        enhance = StreamEnhancer(model).enhance
+        return self._scores(enhance, split, every=split != "validation")
 
     def temperature(self, model: Any) -> float:
         """A mask is no probability."""
@@ -220,18 +229,20 @@ class Enhancer:
             ),
         )
 
-    def _scores(self, enhance: speech_metrics.Enhance, split: str) -> Quality:
-        noisy = self._noisy.get(split)
+    def _scores(self, enhance: speech_metrics.Enhance, split: str, *, every: bool) -> Quality:
+        noisy = self._noisy.get((split, every))
         if noisy is None:
-            noisy = self._noisy[split] = self._measured(_as_is, split)
-        scores = self._measured(enhance, split)
+            noisy = self._noisy[split, every] = self._measured(_as_is, split, every)
+        scores = self._measured(enhance, split, every)
         gain = {"si_sdr_gain": scores["si_sdr"] - noisy["si_sdr"]}
         return Quality("si_sdr", scores | gain | {f"noisy_{n}": v for n, v in noisy.items()})
 
-    def _measured(self, enhance: speech_metrics.Enhance, split: str) -> dict[str, float]:
-        rate, fast = self._sets.rate, split == "validation"
-        scores = speech_metrics.score(self._sets.mixtures(split), enhance, rate, fast=fast)
-        if not fast and self._sets.pairs:
+    def _measured(
+        self, enhance: speech_metrics.Enhance, split: str, every: bool
+    ) -> dict[str, float]:
+        rate = self._sets.rate
+        scores = speech_metrics.score(self._sets.mixtures(split), enhance, rate, fast=not every)
+        if split != "validation" and self._sets.pairs:  # which are read once, at the end
             pairs = speech_metrics.score(self._sets.pairs, enhance, rate, fast=False)
             scores |= {f"pairs_{name}": value for name, value in pairs.items()}
         return scores

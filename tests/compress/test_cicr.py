@@ -124,6 +124,41 @@ def test_bisection_finds_what_trying_every_rate_finds(needed: float) -> None:
     assert [p.accepted for p in found.probes] == [p.score >= 90.0 for p in found.probes]
 
 
+@pytest.mark.parametrize("needed", [0.3, 0.77])
+def test_a_further_score_decides_where_it_is_the_worse_one(needed: float) -> None:
+    def limited(cr: float, attempt: int) -> cicr.Candidate:
+        one = Curve(0.1)(cr, attempt)
+        return replace(one, further={"stoi": cr}, slack=cr - needed)
+
+    found = cicr.search(limited, threshold=90.0, interval=0.01)
+    assert found.cr == math.ceil(128 * needed) / 128
+    assert [p.accepted for p in found.probes] == [p.cr >= needed for p in found.probes]
+    assert all(probe.further == {"stoi": probe.cr} for probe in found.probes)
+
+
+def test_a_further_score_is_doubted_and_of_two_attempts_the_one_within_its_limit_is_better() -> (
+    None
+):
+    def limited(cr: float, attempt: int) -> cicr.Candidate:
+        slack = 5.0 if cr > 0.5 else (-0.2, 0.4)[attempt]
+        return replace(Curve(0.0)(cr, 0), score=99.0 - attempt, slack=slack)
+
+    assert len(cicr.search(limited, threshold=90.0, interval=0.5).probes) == 1  # without margin
+    found = cicr.search(limited, threshold=90.0, interval=0.5, margin=1.0)
+    assert [probe.attempt for probe in found.probes] == [0, 1]
+    assert [probe.accepted for probe in found.probes] == [False, True]  # −.2 + .4 is over 0
+    assert (found.cr, found.attempt) == (0.5, 1)  # though the first has the larger score
+
+
+def test_what_is_left_of_the_tightest_limit() -> None:
+    least, limits = {"pesq_wb": 2.0, "stoi": 0.9}, {"pesq_wb": 0.02, "stoi": 0.005}
+    scores = {"pesq_wb": 2.01, "stoi": 0.9}
+    assert cicr.slack(scores, least, limits) == pytest.approx(0)
+    assert cicr.slack(scores | {"stoi": 1.0}, least, limits) == pytest.approx(0.5)
+    assert math.isnan(cicr.slack({"stoi": 1.0}, least, limits))
+    assert cicr.slack(scores, {}, {}) == math.inf
+
+
 def test_no_acceptable_rate_means_the_original() -> None:
     found = cicr.search(Curve(1.5), threshold=90.0, interval=0.01)
     assert found.cr is None

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -185,6 +186,7 @@ def test_a_recipe_with_both_searches_runs_through_the_command_line(root: Path) -
     assert plans == [gates["plan"], search["plan"]]
     assert [probe["attempt"] for probe in search["probes"]] == [0, 0, 0]
     page = (out / "report.html").read_text()
+    assert re.search(r"5 runs; other work \d+ % of the time</dd>", page)
     assert page.count("<td>accepted</td>") + page.count("<td>refused</td>") == 3
 
 
