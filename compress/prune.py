@@ -137,8 +137,6 @@ def _scores(
     """
     try:
         scores = CRITERIA[criterion](group, statistics)
-    except RefusedError:
-        raise
     except (FieldwrenError, *BROKEN) as broken:  # what does not fit may be found out here first
         if isinstance(broken, FieldwrenError) and statistics.calibration is None:
             raise  # there is no data

@@ -27,6 +27,7 @@ def refuse(graph: tp.DependencyGraph, group: Group) -> None:
         RefusedError: it cannot.
     """
     if reason := _halved_or_padded(group) or _beyond(graph, group):
+        patterns.parts(group, len(group[0].idxs))  # uneven parts say more than what they lead to
         raise RefusedError(patterns.title(group[0].dep.target), reason)
 
 
