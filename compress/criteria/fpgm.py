@@ -26,6 +26,7 @@ def score(group: Group, statistics: Statistics) -> Tensor:
 
 def _distances(member: Member) -> Tensor:
     W = rows(member.layer, kernel(member.layer))
+    W = W.to(torch.promote_types(W.dtype, torch.float32))  # the CPU has no distances of 16 bits
     # exact differences: the expanded square loses small distances to rounding
     d = torch.cdist(W, W, compute_mode="donot_use_mm_for_euclid_dist").sum(1)
     return d[member.channels]

@@ -43,7 +43,11 @@ def gather(calibration: Calibration, seed: int) -> dict[nn.Module, Tensor]:
             maps = (
                 maps.flatten(2).movedim(0, 1)[None] if maps.ndim == 3 else maps.T[None, ..., None]
             )
-        ranks: Tensor = torch.linalg.matrix_rank(maps.flatten(3) if maps.ndim > 4 else maps)
+        maps = maps.flatten(3) if maps.ndim > 4 else maps
+        maps = maps.to(torch.promote_types(maps.dtype, torch.float32))  # no ranks of 16 bits
+        own, rounding = (torch.finfo(values.dtype).eps for values in (maps, y))
+        rtol = max(max(maps.shape[-2:]) * own, rounding)  # torch's, and no rank of roundings
+        ranks: Tensor = torch.linalg.matrix_rank(maps, rtol=rtol)
         return ranks.double().mean(0) * len(y)
 
     return calibration.forward(measure, MEASURED)
