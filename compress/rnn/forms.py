@@ -97,7 +97,7 @@ class Part:
         read = self.weight if columns is None else self.weight[:, columns]
         factors: Sequence[Tensor] = [read.detach().clone()]
         if shape.rank is not None:
-            factors = self.decomposition.factors(shape.rank)
+            factors = self.decomposition.factors(shape.rank, self.weight.dtype)
         return Matrix(shape.inputs, factors, columns)
 
 
@@ -105,7 +105,9 @@ class Candidates:
     """The decompositions of one projection: made once, asked for many limits."""
 
     def __init__(self, projection: Projection) -> None:
-        weight = projection.dense().detach().cpu()
+        weight = projection.dense().detach()
+        self.device = weight.device
+        weight = weight.cpu()
         read = columns_read(projection)
         union = torch.tensor(sorted(set(torch.cat(read).tolist())))
         self.current = [shape_of(part) for part in projection.parts]
@@ -130,9 +132,10 @@ class Candidates:
         )
 
     def stored(self, shapes: Sequence[Shape]) -> list[Matrix]:
-        """The matrices in chosen forms."""
+        """The matrices in chosen forms, as the projection's own were: of its type, where it is."""
         parts = [self.packed] if len(shapes) == 1 else self.gates
-        return [part.stored(shape) for part, shape in zip(parts, shapes, strict=True)]
+        chosen = zip(parts, shapes, strict=True)
+        return [part.stored(shape).to(self.device) for part, shape in chosen]
 
 
 def columns_read(projection: Projection) -> list[Tensor]:

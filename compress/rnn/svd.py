@@ -35,12 +35,12 @@ class Decomposition:
         wanted = limit * energy[-1] * (1 - 1e-12)  # all of it is not missed by rounding
         return min(len(energy), int((energy < wanted).sum()) + 1)
 
-    def factors(self, rank: int) -> tuple[Tensor, Tensor]:
-        """L [rows, rank] and R [rank, inputs] in float32, with σ shared evenly between them.
+    def factors(self, rank: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+        """L [rows, rank] and R [rank, inputs], with σ shared evenly between them.
 
         √σ on either side has the product's gradient reach both factors alike in fine-tuning; the
         product is the same as with all of S on the left.
         """
         root = self.values[:rank].sqrt()
         left, right = self.left[:, :rank] * root, root[:, None] * self.right[:rank]
-        return left.float().contiguous(), right.float().contiguous()
+        return left.to(dtype).contiguous(), right.to(dtype).contiguous()

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from compress.rnn import columns
+from compress.rnn.adopt import adopt
+from compress.rnn.factorise import Factorisation
 from compress.rnn.forms import Candidates, Shape, by_count, columns_read, empty, shape_of
 from compress.rnn.svd import Decomposition
 from compress.rnn.timing import by_time
@@ -183,3 +186,29 @@ def test_no_form_is_taken_that_is_larger_however_fast() -> None:
     assert shapes == [Shape(20, 12, None, 2)] == found.current
     stored = Projection(2, found.stored(shapes))
     torch.testing.assert_close(stored.dense(), side.dense(), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_factors_are_of_the_networks_type_and_precision(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    net = adopt(nn.Sequential(nn.LSTM(6, 8, batch_first=True))).to(dtype)
+    x = torch.randn(1, 5, 6, dtype=dtype)
+    with torch.no_grad():
+        before = net(x)[0]
+        found = Factorisation(net)
+        found.apply(
+            {
+                name: [Shape(32, side.inputs, None, side.inputs)]
+                for name, side in found.sides.items()
+            }
+        )
+        after = net(x)[0]
+    assert {values.dtype for values in net.parameters()} == {dtype}
+    assert torch.allclose(after, before, atol=16 * torch.finfo(dtype).eps, rtol=0)
+
+
+def test_matrices_are_stored_where_they_were() -> None:
+    found = Candidates(Projection(2, [Matrix(4, [matrix(6, 4)])]))
+    found.device = torch.device("meta")
+    stored = found.stored([Shape(6, 4, None, 2)])
+    assert all(factor.is_meta for factor in stored[0].factors)
