@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
-from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 from pydantic import TypeAdapter
 
 from compress.figures import Figure as Curves
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 Point = tuple[float, float]  # multiply-accumulates, score
 INK, BEFORE, AFTER, MUTED = "#243447", "#c2703d", "#2f6f73", "#c9d1d9"
 PALETTE = (AFTER, BEFORE, "#6c5b94", "#8a9a3c", "#b3382c", "#4c86c6", INK, "#a8762b")
-LEGEND = 12  # curves that can still be told apart
+# what tells curves of one colour apart; dashes in line widths
+DASHES = ("-", "--", ":", "-.", (0, (9, 2)), (0, (5, 1, 1, 1, 1, 1)))
+MARKERS = "os^Dvx"
+LEGEND = 12  # curves whose names have room inside the axes
+LINE = 0.14  # height of one, inches
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9,
@@ -160,20 +164,54 @@ def channels(stages: Sequence[Record]) -> str:
 
 def figures(found: Sequence[Curves]) -> str:
     """What stages found out, two figures a row."""
-    rows = -(-len(found) // 2)
-    with matplotlib.rc_context({**STYLE, "axes.prop_cycle": cycler(color=PALETTE)}):
-        figure = Figure(figsize=(9.5, 3.2 * rows))
+    beside = min(2, len(found))
+    width = 9.5 / beside - 0.8  # of axes, inches
+    lines = [-(-len(one.series) // _columns(one, width)) * _outside(one) for one in found]
+    heights = [3.2 + LINE * max(lines[i : i + beside]) for i in range(0, len(found), beside)]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.5, sum(heights)))
+        grid = figure.add_gridspec(len(heights), beside, height_ratios=heights)
         for index, one in enumerate(found):
-            axes = figure.add_subplot(rows, min(2, len(found)), index + 1)
-            for series in one.series:
-                if one.kind == "line":
-                    axes.plot(series.x, series.y, label=series.name, linewidth=1.2)
-                else:
-                    axes.plot(series.x, series.y, "o", label=series.name, markersize=4)
+            axes = figure.add_subplot(grid[divmod(index, beside)])
+            _draw(axes, one)
             _label(axes, one.x, one.y, one.title)
-            if 1 < len(one.series) <= LEGEND:
+            if _outside(one):
+                below = ScaledTranslation(0, -0.5, figure.dpi_scale_trans)  # the axis's label
+                axes.legend(
+                    loc="upper left",
+                    bbox_to_anchor=(0, 0),
+                    bbox_transform=axes.transAxes + below,
+                    borderaxespad=0,
+                    ncols=_columns(one, width),
+                    columnspacing=1,
+                    handlelength=3,  # shows every dash
+                    fontsize=6,
+                    frameon=False,
+                )
+            elif len(one.series) > 1:
                 axes.legend(frameon=False, fontsize=7)
         return _svg(figure)
+
+
+def _draw(axes: Axes, one: Curves) -> None:
+    for index, series in enumerate(one.series):
+        kind = index // len(PALETTE) % len(DASHES)
+        look: dict[str, Any] = {"linestyle": DASHES[kind], "linewidth": 1.2}
+        if one.kind == "marks":
+            look = {"linestyle": "none", "marker": MARKERS[kind], "markersize": 4}
+        colour = PALETTE[index % len(PALETTE)]
+        axes.plot(series.x, series.y, label=series.name, color=colour, **look)
+
+
+def _outside(one: Curves) -> bool:
+    """Whether the names of the curves stand below the axes."""
+    return len(one.series) > LEGEND
+
+
+def _columns(one: Curves, width: float) -> int:
+    """Columns of names that fit below axes of this width in inches."""
+    longest = max(len(series.name) for series in one.series)
+    return max(1, int(width / (0.5 + 0.05 * longest)))
 
 
 def _label(axes: Axes, x: str, y: str, title: str) -> None:

@@ -1,6 +1,7 @@
 """Figures of stages as SVG."""
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 
 from compress import plots
@@ -16,6 +17,44 @@ def test_every_curve_is_drawn_and_named() -> None:
     drawn = plots.figures((figure, figure.model_copy(update={"title": "marks", "kind": "marks"})))
     for text in ("sensitivity", "marks", "share removed", ">a<", ">b<"):
         assert text in drawn
+
+
+def _many(count: int, kind: str) -> Figure:
+    series = tuple(
+        Series(name=f"blocks.{i}.second.conv", x=(0, 50, 100), y=(i, i + 1, 2 * i))
+        for i in range(count)
+    )
+    return Figure.model_validate(
+        {"title": "many", "x": "channels, %", "y": "E", "series": series, "kind": kind}
+    )
+
+
+@pytest.mark.parametrize("kind", ["line", "marks"])
+@pytest.mark.parametrize("count", [13, 48])
+def test_every_of_many_curves_is_named_and_looks_different(
+    count: int, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    monkeypatch.setattr(plots, "_svg", lambda canvas: drawn.append(canvas) or "")
+    plots.figures((_many(count, kind), _many(3, kind)))
+    canvas = drawn[0]
+    canvas.tight_layout()
+    drawing = FigureCanvasAgg(canvas)
+    drawing.draw()  # labels find their places
+    many, few = canvas.axes
+    looks = {(line.get_color(), str(line._dash_pattern), line.get_marker()) for line in many.lines}
+    assert len(looks) == count
+    renderer = drawing.get_renderer()
+    names, box = many.get_legend(), many.get_window_extent()
+    assert [text.get_text() for text in names.get_texts()] == [
+        f"blocks.{i}.second.conv" for i in range(count)
+    ]
+    area = names.get_window_extent(renderer)
+    under = many.xaxis.label.get_window_extent(renderer)
+    assert area.y0 >= 0 and area.y1 <= under.y0 and area.x1 <= few.get_window_extent().x0
+    assert box.height > 100  # the names do not press the curves flat: 1 inch and more
+    inside = few.get_legend().get_window_extent(renderer)
+    assert few.get_window_extent().contains(inside.x0, inside.y0)
 
 
 def _record(kind: str, macs: int, score: float, **found: object) -> Record:
