@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from compress import allocation, diff, prune
+from compress.quantization.learned import Ranges
 from compress.steps import Prune
 from models.resnet import ResNet
 
@@ -27,3 +28,9 @@ def test_names_layers_that_came_and_went() -> None:
     lines = diff.modules(before, after).splitlines()
     assert [line.split(":")[0] for line in lines] == ["- 0", "+ 0.0", "+ 0.1"]
     assert diff.modules(before, before) == ""
+
+
+def test_ranges_of_quantization_aware_training_are_no_layer() -> None:
+    before, after = nn.Sequential(nn.Linear(4, 4)), nn.Sequential(nn.Linear(4, 4))
+    after.add_module("ranges", Ranges([["x"]]))
+    assert diff.modules(before, after) == ""
