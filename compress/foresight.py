@@ -10,9 +10,9 @@ from compress.distillation import guided, sources, teachers
 from compress.quantization import simulate
 from compress.recipe import CHANNELS, Recipe
 from compress.rnn.adopt import adopt, recurrent
-from compress.stages import STAGES, resize
+from compress.stages import STAGES, compact, resize
 from compress.statistics import part
-from compress.steps import Codebook, Distil, Qat, Sparse, Tuning
+from compress.steps import Codebook, Compact, Distil, Qat, Sparse, Tuning
 from compress.task import Task
 from device.errors import BadInputError, FieldwrenError
 
@@ -91,8 +91,10 @@ def _taught(net: nn.Module, task: Task, teacher: nn.Module | None) -> None:
 
 
 def _layers(step: advance.Stage, kind: str, net: nn.Module) -> None:
-    """That the layers that a step is to keep are there."""
+    """That the layers that a step is to keep, or to replace, are there."""
     found = dict(net.named_modules())
     if kind.startswith("rnn-"):
         found |= dict(adopt(copy.deepcopy(net)).named_modules())
     names.matching(getattr(step, "keep", ()), found)
+    if isinstance(step, Compact):
+        compact.named(net, step.layers)

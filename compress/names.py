@@ -11,8 +11,10 @@ from models.projections import Matrix
 KNOWN = (nn.modules.conv._ConvNd, nn.Linear, nn.RNNBase, nn.RNNCellBase)
 
 
-def matching(patterns: Iterable[str], names: Iterable[str]) -> frozenset[str]:
-    """The names that the patterns of a `keep` match.
+def matching(
+    patterns: Iterable[str], names: Iterable[str], key: str = "keep", kind: str = "layer"
+) -> frozenset[str]:
+    """The names that the patterns of a `keep` match, or of another key of a table.
 
     Raises:
         BadInputError: a pattern matches none.
@@ -22,7 +24,8 @@ def matching(patterns: Iterable[str], names: Iterable[str]) -> frozenset[str]:
         own = {name for name in known if fnmatchcase(name, pattern)}
         if not own:
             raise BadInputError(
-                f'keep: no layer is called "{pattern}"; there are {", ".join(filter(None, known))}'
+                f'{key}: no {kind} is called "{pattern}"; '
+                f"there are {', '.join(filter(None, known))}"
             )
         found |= own
     return frozenset(found)

@@ -1,11 +1,10 @@
 """Put compact blocks in the place of convolutions, taught to say what these said.
 
-Shuffle, fire, inverted residual and ghost (compress/compact). Whatever a pattern names that is no
-plain two-dimensional convolution, or would not get smaller in multiply-accumulates and parameters
-both, stays as it is.
+Shuffle, fire, inverted residual and ghost (compress/compact). What a pattern names beside plain
+two-dimensional convolutions stays as it is, and so does what would not get smaller in
+multiply-accumulates and parameters both.
 """
 
-from fnmatch import fnmatchcase
 from itertools import islice
 from typing import cast
 
@@ -19,7 +18,7 @@ from compress.figures import Figure, Series
 from compress.stages.base import Context, Outcome
 from compress.steps import Compact
 from compress.store import Record
-from device.errors import FieldwrenError
+from device.errors import BadInputError, FieldwrenError
 from device.manifest import Frozen
 
 EXAMPLES = 128  # that the blocks are taught on
@@ -43,12 +42,12 @@ def run(context: Context, net: nn.Module, step: Compact) -> Outcome:
     """Replace, one after the other; each block is taught on the untouched network's inputs.
 
     Raises:
-        FieldwrenError: no layer was replaced.
+        FieldwrenError: no layer was replaced, or as `named`.
     """
     size = compact.SIZES[step.block] if step.size is None else step.size
     made: dict[str, nn.Module] = {}
     found, reasons = [], []
-    for index, name in enumerate(_named(net, step.layers)):
+    for index, name in enumerate(named(net, step.layers)):
         conv = cast(nn.Conv2d, net.get_submodule(name))
         x = _inputs(context, net, name)
         try:
@@ -77,8 +76,7 @@ def run(context: Context, net: nn.Module, step: Compact) -> Outcome:
             f"error {lesson.before:.2f} → {lesson.after:.2f}"
         )
     if not found:
-        why = reasons[0] if reasons else "layers names no plain two-dimensional convolution"
-        raise FieldwrenError(f"no convolution was replaced by {step.block}: {why}")
+        raise FieldwrenError(f"no convolution was replaced by {step.block}: {reasons[0]}")
     for reason in reasons:
         print(f"compact: stays: {reason}")
     for name, block in made.items():
@@ -101,12 +99,24 @@ def _built(name: str, conv: nn.Conv2d, size: float, seed: int) -> nn.Module:
         return compact.BLOCKS[name].build(conv, size).to(conv.weight.device)
 
 
-def _named(net: nn.Module, patterns: tuple[str, ...]) -> list[str]:
+def named(net: nn.Module, patterns: tuple[str, ...]) -> list[str]:
+    """Names of the plain convolutions that the patterns mean.
+
+    Raises:
+        BadInputError: a pattern matches no two-dimensional convolution, or all match no plain one.
+    """
+    every = net.named_modules(remove_duplicate=False)
+    convolutions = {name: layer for name, layer in every if isinstance(layer, nn.Conv2d)}
+    wanted = names.matching(patterns, convolutions, "layers", "two-dimensional convolution")
     found: dict[nn.Module, str] = {}  # once, whichever of its names a pattern meets
-    for name, layer in net.named_modules(remove_duplicate=False):
-        plain = type(layer) is nn.Conv2d and layer.groups == 1
-        if plain and any(fnmatchcase(name, pattern) for pattern in patterns):
+    for name, layer in convolutions.items():
+        if name in wanted and type(layer) is nn.Conv2d and layer.groups == 1:
             found.setdefault(layer, name)
+    if not found:
+        raise BadInputError(
+            f"layers: {', '.join(sorted(wanted))}: no plain two-dimensional convolution, "
+            "but grouped or of another class"
+        )
     return list(found.values())
 
 

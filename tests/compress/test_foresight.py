@@ -20,6 +20,7 @@ STEP = '[[steps]]\nkind = "finetune"'
 SVD = '[[steps]]\nkind = "rnn-svd"\nenergy = 0.9'
 UNITS = '[[steps]]\nkind = "rnn-units"\ncriterion = "l1"\nratio = 0.5'
 LOWRANK = '[[steps]]\nkind = "lowrank"\nform = "channel"\nenergy = 0.9'
+COMPACT = '[[steps]]\nkind = "compact"\nblock = "shuffle"\nlayers = [{}]'
 PLAIN_KEEP = 'criterion = "l1"\nkeep = ["layer9.*"]'
 
 
@@ -39,6 +40,18 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (STEP, f"{UNITS}\n{STEP}", "rnn-units: the network has no LSTM or GRU layer"),
         (STEP, f"{SVD}\n{STEP}", "rnn-svd: the network has no LSTM or GRU layer"),
         (STEP, f"{LOWRANK}\n{SVD}\n{STEP}", "rnn-svd: the network has no LSTM or GRU layer"),
+        *(
+            (
+                STEP,
+                f"{COMPACT.format(named)}\n{STEP}",
+                f'^layers: no two-dimensional .* called "{odd}"; there are stem.*first',
+            )
+            for named, odd in (
+                ('"*conv2"', r"\*conv2"),
+                ('"blocks.0.*", "typo*"', r"typo\*"),
+                ('"blocks.0.*", "classifier"', "classifier"),
+            )
+        ),
         *(
             ("distil = true", f"distil = {{ {table} }}", f"^finetune: {message}")
             for table, message in (

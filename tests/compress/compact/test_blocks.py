@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from compress import compact, count
 from compress.compact import base, transfer
+from compress.stages import compact as stage
+from device.errors import BadInputError
 from tests.compress.strides import Strides
 
 CONVS = {
@@ -110,3 +112,12 @@ def test_a_lesson_that_does_not_help_is_forgotten() -> None:
     lesson = transfer.teach(made, conv, _input(8, examples=8), 3, 1e3, 0)
     assert lesson.after == lesson.before
     assert all(torch.equal(value, fresh[name]) for name, value in made.state_dict().items())
+
+
+def test_plain_convolutions_are_named_once_and_others_stay() -> None:
+    conv = nn.Conv2d(4, 4, 3)
+    net = nn.ModuleDict({"a": conv, "b": conv, "c": nn.Conv2d(4, 4, 3, groups=4)})
+    assert stage.named(net, ("*",)) == stage.named(net, ("a", "b", "c")) == ["a"]
+    assert stage.named(net, ("b",)) == ["b"]
+    with pytest.raises(BadInputError, match=r"^layers: c: no plain two-dimensional convolution"):
+        stage.named(net, ("c",))
