@@ -7,13 +7,23 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as trees
 
-from device.errors import FieldwrenError
+from device.errors import BadInputError, FieldwrenError
 
 Example = Tensor | tuple[Any, ...]  # the input of one pass, or all its inputs in order
 
 
 def inputs(example: Example) -> tuple[Any, ...]:
-    """What to call the network with."""
+    """What to call the network with.
+
+    Raises:
+        BadInputError: a list, which may be meant as all inputs or as the first.
+    """
+    given: object = example
+    if isinstance(given, list):
+        raise BadInputError(
+            "example: a list is no input: give the tensor, a tuple of all inputs, (a, b), or of "
+            "the list, ([a, b],), where the network takes one"
+        )
     return example if isinstance(example, tuple) else (example,)
 
 

@@ -63,7 +63,7 @@ def repair(
     two at least, chooses λ.
 
     Raises:
-        BadInputError: there is only one batch that can be used.
+        BadInputError: there is only one batch that can be used, or `batches` is no sequence.
     """
     batches = _usable(net, loss, batches)
     if len(batches) < 2:
@@ -130,7 +130,7 @@ def recalibrate(net: nn.Module, loss: Loss, batches: Sequence[Batch]) -> None:
     """Give batch norms the mean statistics of the batches.
 
     Raises:
-        BadInputError: none of the batches has statistics for all norms.
+        BadInputError: none of the batches has statistics for all norms, or they are no sequence.
     """
     batches = _usable(net, loss, batches)
     if not batches:
@@ -147,6 +147,11 @@ def recalibrate(net: nn.Module, loss: Loss, batches: Sequence[Batch]) -> None:
 
 def _usable(net: nn.Module, loss: Loss, batches: Sequence[Batch]) -> Sequence[Batch]:
     """The batches without those of one example, if a norm behind a mean finds nothing in such."""
+    if not isinstance(batches, Sequence):
+        raise BadInputError(
+            "batches are gone through more than once, in one order: give a list of them, not a "
+            f"{type(batches).__name__}"
+        )
     single = next((batch for batch in batches if count(batch) == 1), None)
     if single is None:
         return batches

@@ -147,10 +147,20 @@ class Calibration:
         return {layer: (total / examples).cpu() for layer, total in totals.items()}
 
     def losses(self, examples: int | None = None) -> Iterator[Tensor]:
-        """The loss of batch after batch, or of so many single examples, to differentiate."""
+        """The loss of batch after batch, or of so many single examples, to differentiate.
+
+        Raises:
+            BadInputError: it is not one number.
+        """
         with differentiable(self.net), subsampled(self.net), torch.enable_grad():
             for batch in self.batches() if examples is None else self._single(examples):
-                yield self.loss(self.net, batch)
+                loss = self.loss(self.net, batch)
+                if loss.numel() != 1:
+                    raise BadInputError(
+                        f"the loss of a batch is one number, not {list(loss.shape)}: take the mean "
+                        'of its examples, as reduction="mean" does'
+                    )
+                yield loss
 
     def gradients(self, examples: int | None = None) -> Iterator[dict[nn.Module, Tensor]]:
         """∂L/∂W of every layer, batch after batch, or for so many single examples."""

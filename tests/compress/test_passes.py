@@ -90,3 +90,10 @@ def test_a_batch_of_one_is_no_list_of_inputs() -> None:
     net[0].register_forward_hook(lambda layer, inputs, y: shapes.append(y.ndim))
     prune.score_groups(net, real.photos(16)[:1], [net[2]], "l1", 0)
     assert shapes == [4]
+
+
+def test_a_list_of_inputs_is_refused() -> None:
+    net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 4))
+    step = Prune(kind="prune", criterion="l1", ratio=0.5)
+    with pytest.raises(FieldwrenError, match=r"^example: a list is no input"):
+        allocation.make_plan(net, [torch.rand(1, 3)], [net[2]], step, 0)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 import copy
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -245,3 +246,16 @@ def test_a_recipe_can_ask_for_it(tmp_path: Path) -> None:
     assert first.plan == second.plan
     assert first.mask_error == second.mask_error
     assert not torch.equal(plain.classifier.weight, repaired.classifier.weight)
+
+
+def test_batches_that_can_be_gone_through_once_are_refused() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    batches: Any = ((torch.rand(2, 3, 5, 5),) for _ in range(2))
+    for start in (
+        lambda: repair.recalibrate(net, lambda net, b: net(b[0]).sum(), batches),
+        lambda: repair.repair(
+            net, net, torch.rand(1, 3, 5, 5), prune.Plan(cuts=()), lambda n, b: n(b[0]), batches
+        ),
+    ):
+        with pytest.raises(BadInputError, match=r"more than once.* list .* not a generator"):
+            start()

@@ -60,3 +60,16 @@ def test_several_inputs_nested_or_in_a_row_give_the_same(criterion: str, scope: 
         found.append((plan, pruned.state_dict()))
     assert found[0][0] == found[1][0]
     assert all(torch.equal(value, found[1][1][name]) for name, value in found[0][1].items())
+
+
+def test_a_loss_of_every_example_is_refused() -> None:
+    net = torch.nn.Linear(3, 4)
+    batches: Any = [(torch.rand(6, 3), LABELS % 4)]
+
+    def loss(net: torch.nn.Module, batch: Any) -> Tensor:
+        return F.cross_entropy(net(batch[0]), batch[1], reduction="none")
+
+    with pytest.raises(
+        BadInputError, match=r"^the loss of a batch is one number, not \[6\]: .*mean"
+    ):
+        next(Calibration(net, loss, batches).losses())
