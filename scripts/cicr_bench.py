@@ -99,12 +99,12 @@ def rates(interval: float) -> list[float]:
 
 def grid(probes: Probes, rates: list[float]) -> Iterator[Point]:
     """Every rate's candidate; the time of one that several rates share counts once."""
-    told = set()
+    told = list[cicr.Candidate]()
     for rate in rates:
         candidate = probes.probe(rate)
         print(f"cr {rate:.4f}: {candidate.score:.2f}, {candidate.macs / 1e6:.2f} M MACs")
         again = candidate in told
-        told.add(candidate)
+        told.append(candidate)
         yield Point(
             cr=rate,
             score=candidate.score,

@@ -203,7 +203,7 @@ def _alone(kind: str, table: str, tmp_path: Path) -> store.Record:
     ("kind", "table", "message"),
     [
         ("lowrank", 'form = "cp"\nrank = "energy"\nenergy = 1.0', "no convolution gets cheaper"),
-        ("compact", 'block = "ghost"\nlayers = ["nothing"]', "names no plain"),
+        ("compact", 'block = "ghost"\nlayers = ["nothing"]', 'is called "nothing"'),
         ("compact", 'block = "inverted"\nsize = 9\nlayers = ["*"]\nsteps = 0', "not be smaller"),
         ("sparse", 'sparsity = 0.5\nkeep = ["*"]', "nothing to zero"),
         ("sparse", 'sparsity = 0.5\nkeep = ["stam.*"]', 'no layer is called "stam'),
