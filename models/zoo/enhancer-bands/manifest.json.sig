@@ -1,1 +1,1 @@
-JDdQE2wdgm4wnHxKXcrzvYVDH8Iy4fJYhkong+zQajwrRBsARSuk58R1Gdg8wrTVmJumw4EPrY3+JNnOQ6KBBw==
+EBsjhgsm4uOvuwZipdL+jqBwR3mw5fWfXXsU7GfjnS64/I/fHViGKMhDS0GzCQrEQXHB+e4ZKHUygsiShkM+BA==
