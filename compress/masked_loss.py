@@ -9,8 +9,8 @@ from torch import nn
 from compress import prune
 from compress.passes import Example
 from compress.prune import Plan
+from compress.recalibration import recalibrate
 from compress.refused import few
-from compress.repair import recalibrate
 from compress.statistics import Calibration, count, part
 from compress.task import Batch
 from device.errors import FieldwrenError

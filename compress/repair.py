@@ -23,8 +23,8 @@ No labels and no gradients. Memory: batches · POSITIONS · Σ outputs floats, 2
 """
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 import torch
@@ -35,14 +35,14 @@ from compress import prune
 from compress.criteria.filters import kernel, rows, weight
 from compress.criteria.members import TINY
 from compress.passes import Example, first
-from compress.statistics import Loss, count, part, placed
+from compress.recalibration import Norm, batch_statistics, on_device, recalibrate, usable
+from compress.statistics import Loss, part
 from compress.task import Batch
 from device.errors import BadInputError
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
 POSITIONS = 1024  # of every layer and batch
 Layer = nn.Conv1d | nn.Conv2d | nn.Linear
-Norm = nn.modules.batchnorm._BatchNorm
 
 
 class _Enough(Exception):  # noqa: N818 - no error
@@ -65,7 +65,7 @@ def repair(
     Raises:
         BadInputError: there is only one batch that can be used, or `batches` is no sequence.
     """
-    batches = _usable(net, loss, batches)
+    batches = usable(net, loss, batches)
     if len(batches) < 2:
         raise BadInputError(
             "repair fits on all batches but the last, which chooses λ: give it two, of fewer "
@@ -79,7 +79,7 @@ def repair(
         told = _calls(original, list(order), loss, batch, partial(_said, index))
         for name, y in told.items():
             wanted[name].append(y[:, left[name]])
-    with _batch_statistics(net):
+    with batch_statistics(net):
         for name, normed in order.items():
             layer = net.get_submodule(name)
             assert isinstance(layer, Layer)
@@ -126,43 +126,6 @@ def fit(layer: Layer, x: Sequence[Tensor], y: Sequence[Tensor], *, centred: bool
             layer.bias.copy_((y_mean - x_mean @ best.mT).flatten())
 
 
-def recalibrate(net: nn.Module, loss: Loss, batches: Sequence[Batch]) -> None:
-    """Give batch norms the mean statistics of the batches.
-
-    Raises:
-        BadInputError: none of the batches has statistics for all norms, or they are no sequence.
-    """
-    batches = _usable(net, loss, batches)
-    if not batches:
-        raise BadInputError("a norm finds no statistics in one example: give batches of two")
-    with _batch_statistics(net) as norms, torch.no_grad():
-        if not norms:
-            return
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # a plain mean
-        for batch in batches:
-            loss(net, _placed(net, batch))
-
-
-def _usable(net: nn.Module, loss: Loss, batches: Sequence[Batch]) -> Sequence[Batch]:
-    """The batches without those of one example, if a norm behind a mean finds nothing in such."""
-    if not isinstance(batches, Sequence):
-        raise BadInputError(
-            "batches are gone through more than once, in one order: give a list of them, not a "
-            f"{type(batches).__name__}"
-        )
-    single = next((batch for batch in batches if count(batch) == 1), None)
-    if single is None:
-        return batches
-    try:
-        with _batch_statistics(copied := prune.copied(net)), torch.no_grad():
-            loss(copied, _placed(copied, single))
-    except ValueError:
-        return [batch for batch in batches if count(batch) > 1]
-    return batches
-
-
 def _left(original: nn.Module, example: Example, plan: prune.Plan) -> dict[str, Tensor]:
     """The outputs [out'] of every layer that a plan leaves, whatever its parts and segments."""
     marked = prune.copied(original)
@@ -203,7 +166,7 @@ def _order(net: nn.Module, loss: Loss, batch: Batch) -> dict[str, bool]:
             )
     try:
         with torch.no_grad():
-            loss(net.eval(), _placed(net, part(batch, 0, 1)))
+            loss(net.eval(), on_device(net, part(batch, 0, 1)))
     finally:
         for handle in handles:
             handle.remove()
@@ -240,7 +203,7 @@ def _calls(
         )
     try:
         with torch.no_grad(), suppress(_Enough):
-            loss(net, _placed(net, batch))
+            loss(net, on_device(net, batch))
     finally:
         for handle in handles:
             handle.remove()
@@ -286,23 +249,3 @@ def _places(name: str, batch: int, count: int) -> Tensor:
     """The same positions for the same layer and batch, in both networks."""
     generator = torch.Generator().manual_seed(zlib.crc32(f"{name} {batch}".encode()))
     return torch.randperm(count, generator=generator)[:POSITIONS]
-
-
-def _placed(net: nn.Module, batch: Batch) -> Batch:
-    return placed(batch, next(net.parameters()).device)
-
-
-@contextmanager
-def _batch_statistics(net: nn.Module) -> Iterator[list[Norm]]:
-    """Inside, batch norms use each batch's own statistics; outside, everything is at rest."""
-    norms = [module for module in net.modules() if isinstance(module, Norm)]
-    momenta = [norm.momentum for norm in norms]
-    net.eval()
-    for norm in norms:
-        norm.train()
-    try:
-        yield norms
-    finally:
-        net.eval()
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum

@@ -5,7 +5,7 @@ from itertools import islice
 from torch import Tensor, nn
 
 from compress.enas import extract
-from compress.repair import recalibrate
+from compress.recalibration import recalibrate
 from compress.stages.base import Context, Outcome
 from compress.steps.extract import Extract
 from compress.store import Record

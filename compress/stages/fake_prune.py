@@ -12,7 +12,7 @@ from compress.enas.grades import placed, searchable
 from compress.enas.groups import Groups, Saving, Ties, watched
 from compress.enas.ratios import RatioController, UniformRatios
 from compress.enas.search import figures, search
-from compress.repair import recalibrate
+from compress.recalibration import recalibrate
 from compress.stages import prune as removal
 from compress.stages.base import Context, Outcome, cut
 from compress.steps.fake_prune import FakePrune

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compress import allocation, prune, repair
+from compress.recalibration import recalibrate
 from compress.stages import Context
 from compress.stages import prune as stage
 from compress.steps import Prune
@@ -108,12 +109,12 @@ def test_weights_stay_where_the_fit_does_not_carry_over() -> None:
 @pytest.mark.parametrize("name", ["residual", "depthwise", "concat"])
 def test_repaired_networks_answer_more_like_the_original(name: str) -> None:
     net, batches = graphs.make(name), _batches()
-    repair.recalibrate(net, _loss, batches)  # statistics that belong to the weights
+    recalibrate(net, _loss, batches)  # statistics that belong to the weights
     x = batches[0][0][:1]
     plan = _plan(net, x, 0.25)
     pruned = prune.remove(copy.deepcopy(net), x, plan)
     repaired = copy.deepcopy(pruned)
-    repair.recalibrate(pruned, _loss, batches)
+    recalibrate(pruned, _loss, batches)
     repair.repair(repaired, net, x, plan, _loss, batches)
     with torch.no_grad():
         fresh = _batches(6)[5][0]
@@ -184,16 +185,6 @@ def test_every_pattern_can_be_repaired(name: str) -> None:
         assert pruned(batches[0][0]).isfinite().all()
 
 
-def test_recalibrated_norms_hold_the_mean_over_the_batches() -> None:
-    net = nn.Sequential(nn.BatchNorm2d(3))
-    batches = _batches()
-    repair.recalibrate(net, lambda n, b: n(b[0]), batches)
-    every = torch.cat([batch[0] for batch in batches])
-    assert torch.allclose(net[0].running_mean, every.mean((0, 2, 3)), atol=1e-6)
-    assert net[0].momentum == 0.1
-    assert not net[0].training
-
-
 def _pooled() -> nn.Module:
     """A norm behind a global mean has one value a channel and example."""
     torch.manual_seed(0)
@@ -219,17 +210,9 @@ def test_a_batch_of_one_is_left_out_where_a_norm_finds_nothing_in_it() -> None:
         found.append(pruned.state_dict())
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
     with pytest.raises(BadInputError, match="one example: give batches of two"):
-        repair.recalibrate(copy.deepcopy(net), _loss, single)
+        recalibrate(copy.deepcopy(net), _loss, single)
     with pytest.raises(BadInputError, match="give it two"):
         repair.repair(copy.deepcopy(net), net, x, plan, _loss, [batches[0], single[0]])
-
-
-def test_a_batch_of_one_counts_where_norms_can_do_with_it() -> None:
-    net, batches = nn.Sequential(nn.BatchNorm2d(3)), _batches(2)
-    single = (batches[1][0][:1], batches[1][1][:1])
-    repair.recalibrate(net, lambda n, b: n(b[0]), [batches[0], single])
-    means = [images.mean((0, 2, 3)) for images, _ in (batches[0], single)]
-    assert torch.allclose(net[0].running_mean, (means[0] + means[1]) / 2, atol=1e-6)
 
 
 def test_a_recipe_can_ask_for_it(tmp_path: Path) -> None:
@@ -240,7 +223,7 @@ def test_a_recipe_can_ask_for_it(tmp_path: Path) -> None:
     context = Context(task, 0, task.example(), None, tmp_path / "checkpoint.pt")
     plain, repaired = copy.deepcopy(net), copy.deepcopy(net)
     step = Prune(kind="prune", criterion="l1", ratio=0.25, round_to=1)
-    repair.recalibrate(net, lambda n, b: task.loss(n, b, None), list(islice(task.batches(0, 0), 4)))
+    recalibrate(net, lambda n, b: task.loss(n, b, None), list(islice(task.batches(0, 0), 4)))
     first = stage.run(context, plain, step)
     second = stage.run(context, repaired, step.model_copy(update={"repair": True}))
     assert first.plan == second.plan
@@ -252,7 +235,7 @@ def test_batches_that_can_be_gone_through_once_are_refused() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     batches: Any = ((torch.rand(2, 3, 5, 5),) for _ in range(2))
     for start in (
-        lambda: repair.recalibrate(net, lambda net, b: net(b[0]).sum(), batches),
+        lambda: recalibrate(net, lambda net, b: net(b[0]).sum(), batches),
         lambda: repair.repair(
             net, net, torch.rand(1, 3, 5, 5), prune.Plan(cuts=()), lambda n, b: n(b[0]), batches
         ),

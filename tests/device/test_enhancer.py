@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from device import bundle
 from device.enhancer import Array, StreamEnhancer
-from device.errors import BadInputError
 from device.manifest import RingSpec, SpectrumInput, StateSpec
 from tests import bundles
 
@@ -300,19 +299,3 @@ def make_complex(folder: Path, net: nn.Module) -> Path:
             StateSpec(input="delayed", output="newest", rings=(RingSpec(width=bins, delays=(1,)),)),
         ),
     )
-
-
-def test_a_classifier_is_refused(classifier: Path) -> None:
-    with pytest.raises(BadInputError, match="not a speech enhancer: its task is classify"):
-        StreamEnhancer(bundle.load(classifier))
-
-
-def test_a_front_end_that_does_not_fit_is_refused(enhancer: Path) -> None:
-    old = bundle.read(enhancer).manifest.preprocessing
-    for change, reason in [
-        ({"n_fft": 1024}, r"tensor frame is \(1, 257\)"),
-        ({"hop": 100}, "multiple of 2·hop"),
-    ]:
-        bundles.rewrite_manifest(enhancer, preprocessing=old.model_copy(update=change))
-        with pytest.raises(BadInputError, match=reason):
-            StreamEnhancer(bundle.load(enhancer))

@@ -105,3 +105,19 @@ def test_a_model_that_was_not_wanted_starts_anew(echo: StreamEnhancer) -> None:
         echo.wet = 1.0
         results.append(echo.process(samples[6 * HOP :]))
     np.testing.assert_array_equal(*results)
+
+
+def test_a_classifier_is_refused(classifier: Path) -> None:
+    with pytest.raises(BadInputError, match="not a speech enhancer: its task is classify"):
+        StreamEnhancer(bundle.load(classifier))
+
+
+def test_a_front_end_that_does_not_fit_is_refused(enhancer: Path) -> None:
+    old = bundle.read(enhancer).manifest.preprocessing
+    for change, reason in [
+        ({"n_fft": 1024}, r"tensor frame is \(1, 257\)"),
+        ({"hop": 100}, "multiple of 2·hop"),
+    ]:
+        bundles.rewrite_manifest(enhancer, preprocessing=old.model_copy(update=change))
+        with pytest.raises(BadInputError, match=reason):
+            StreamEnhancer(bundle.load(enhancer))
