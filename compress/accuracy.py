@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 from compress import images
 from compress.task import Quality
 
+NAMES = ("top1", "top5")
+
 
 def quality(parts: dict[str, images.Photos], logits: dict[str, NDArray[np.float32]]) -> Quality:
     """Top-1 and top-5 accuracy in percent, over all photos and, if named, over each part."""

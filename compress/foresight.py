@@ -10,10 +10,10 @@ from compress.distillation import guided, sources, teachers
 from compress.quantization import simulate
 from compress.recipe import CHANNELS, Recipe
 from compress.rnn.adopt import adopt, recurrent
-from compress.stages import STAGES, compact, resize
+from compress.stages import STAGES, cicr, compact, resize
 from compress.statistics import part
-from compress.steps import Codebook, Compact, Distil, Qat, Sparse, Tuning
-from compress.task import Task
+from compress.steps import Cicr, Codebook, Compact, Distil, Qat, Sparse, Tuning
+from compress.task import Foretold, Task
 from device.errors import BadInputError, FieldwrenError
 
 SAME_NAMES = {"baseline", "resize"} | CHANNELS - {"extract"}  # layers are called as before
@@ -36,6 +36,8 @@ def check(recipe: Recipe, task: Task, net: nn.Module) -> None:
         suits = getattr(STAGES[kind], "check", None)  # not every stage has one
         if suits is not None:
             suits(task, net, searched=recipe.search is not None)
+        if isinstance(step, Cicr) and isinstance(task, Foretold):
+            _limits(step, task)
         if known:
             _kinds(step, kind, net)
             _lessons(step, kind, task, net, called)
@@ -43,6 +45,15 @@ def check(recipe: Recipe, task: Task, net: nn.Module) -> None:
             _layers(step, kind, net)
         same = isinstance(step, Tuning | Qat | Sparse | Codebook) or kind in SAME_NAMES
         called &= same and not kind.startswith("rnn-")  # what is adopted has other names
+
+
+def _limits(step: Cicr, task: Foretold) -> None:
+    """That the task has the scores that have a limit; what its data cannot give, such as PESQ of
+    sounds without an utterance, only the stage finds out."""
+    try:
+        cicr.check_names(step.limits, task.score_names())
+    except BadInputError as error:
+        raise BadInputError(f"cicr: {error}") from error
 
 
 def _kinds(step: advance.Stage, kind: str, net: nn.Module) -> None:

@@ -23,6 +23,7 @@ from torchmetrics.functional.audio import scale_invariant_signal_distortion_rati
 
 from compress.speech import SILENT, Pair, Samples
 
+NAMES = ("si_sdr", "pesq_wb", "stoi", "estoi")
 SHORTEST = 0.4  # seconds; STOI compares stretches of 384 ms
 WORST_PESQ = 1.0
 WORST_SI_SDR = -80.0  # dB; compress/spectra.py gives it too

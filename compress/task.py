@@ -67,6 +67,15 @@ class Detailed(Protocol):
         ...
 
 
+@runtime_checkable
+class Foretold(Protocol):
+    """Part of a task that knows its scores by name while no network has been scored."""
+
+    def score_names(self) -> tuple[str, ...]:
+        """All that `every_score` may give on "validation"."""
+        ...
+
+
 class Task(Protocol):
     """One problem, made from a recipe's [data], [model] and [task] tables and a data folder."""
 

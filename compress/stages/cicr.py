@@ -9,7 +9,7 @@ again by hand: `prune.remove(net, example, record.plan)`, then `state.pt`.
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -91,10 +91,20 @@ def floors(original: Quality, limits: Mapping[str, float]) -> dict[str, float]:
     Raises:
         BadInputError: there is no such score.
     """
-    for name in limits:
-        if name not in original.scores:
-            raise BadInputError(f"limits.{name}: there are {', '.join(sorted(original.scores))}")
+    check_names(limits, original.scores)
     return {name: original.scores[name] - limit for name, limit in limits.items()}
+
+
+def check_names(limits: Iterable[str], scores: Iterable[str]) -> None:
+    """That there are scores of these names.
+
+    Raises:
+        BadInputError: there is no such score.
+    """
+    known = sorted(scores)
+    for name in limits:
+        if name not in known:
+            raise BadInputError(f"limits.{name}: there are {', '.join(known)}")
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, ValidationError
 from torch import Tensor, nn
 
-from compress import calibration, cifar, images
-from compress.accuracy import quality
+from compress import accuracy, calibration, cifar, images
 from compress.augment import Augment, Shift, view, wide
 from compress.distillation import logits as distillation
 from compress.networks import Network
@@ -198,7 +197,10 @@ class Birds:
                     for start in range(0, len(photos), BATCH)
                 ]
                 logits[name] = torch.cat(answers).float().cpu().numpy()
-        return quality(parts, logits)
+        return accuracy.quality(parts, logits)
+
+    def score_names(self) -> tuple[str, ...]:
+        return accuracy.NAMES
 
     def minibatches(self, size: int) -> int:
         """Whole minibatches of the validation photos (compress/enas/grades.py)."""
@@ -220,7 +222,7 @@ class Birds:
 
     def evaluate_deployed(self, model: Any, split: str) -> Quality:
         parts = self._parts(split)
-        return quality(
+        return accuracy.quality(
             parts, {name: self._answers(model, photos) for name, photos in parts.items()}
         )
 

@@ -149,6 +149,18 @@ class Dtln:
 
     def evaluate(self, net: nn.Module, split: str) -> Quality:
         """SI-SDR on fixed mixtures; on "test" all scores, of the pairs."""
+        return self._scores(self._offline(net), split, fast=split == "validation")
+
+    def detailed(self, net: nn.Module, split: str) -> Quality:
+        """The same with PESQ and STOI on "validation", too: seconds of processor a recording."""
+        return self._scores(self._offline(net), split, fast=False)
+
+    def score_names(self) -> tuple[str, ...]:
+        """Those of speech_metrics."""
+        return speech_metrics.NAMES
+
+    def _offline(self, net: nn.Module) -> speech_metrics.Enhance:
+        """What the network makes of a whole recording."""
         net.eval()
         device = next(net.parameters()).device
 
@@ -158,7 +170,7 @@ class Dtln:
                 found: speech.Samples = net(sound)[0].cpu().numpy()
             return found
 
-        return self._scores(enhance, split, fast=split == "validation")
+        return enhance
 
     def evaluate_files(self, models: dict[str, Path], split: str) -> Quality:
         """All scores of either split through the exported parts, frame by frame."""

@@ -152,6 +152,11 @@ class Enhancer:
         """The same with PESQ and STOI on "validation", too: seconds of processor a recording."""
         return self._scores(self._offline(net), split, every=True)
 
+    def score_names(self) -> tuple[str, ...]:
+        """Those of speech_metrics, also of the noisy input, and what the network gains."""
+        names = speech_metrics.NAMES
+        return (*names, "si_sdr_gain", *(f"noisy_{name}" for name in names))
+
     def _offline(self, net: nn.Module) -> speech_metrics.Enhance:
         """What the training form makes of a whole recording."""
         net.eval()

@@ -32,6 +32,7 @@ from models.recurrent import State
 SCORED_STREAMS = 16  # of validation and test: their few last tokens that do not fill a row are left
 SCORED_STRETCH = 128  # tokens of one pass; the state is carried, so it changes no score
 EXAMPLE = 35  # tokens
+SCORES = ("score", "ppl", "loss", "bits")
 LARGEST = math.log(sys.float_info.max)  # loss of the largest perplexity that is a number
 FORM = "a folder with one *.train.txt, *.valid.txt and *.test.txt"
 
@@ -217,6 +218,10 @@ class Language:
                 )
         return _quality(total / ((len(text) - 1) * SCORED_STREAMS))
 
+    def score_names(self) -> tuple[str, ...]:
+        """Of a text."""
+        return SCORES
+
     def evaluate_files(self, models: dict[str, Path], split: str) -> Quality:
         """The same through the exported step, word by word."""
         runtime = Runtime(models["step"])
@@ -292,5 +297,5 @@ class Language:
 
 def _quality(loss: float) -> Quality:
     ppl = math.exp(loss) if loss <= LARGEST else math.inf  # of a training that diverged
-    scores = {"score": -ppl, "ppl": ppl, "loss": loss, "bits": loss / math.log(2)}
-    return Quality("score", scores)
+    values = -ppl, ppl, loss, loss / math.log(2)
+    return Quality("score", dict(zip(SCORES, values, strict=True)))

@@ -43,6 +43,7 @@ def test_validation_has_every_score_on_request_and_never_the_pairs(task: Enhance
     assert {"stoi", "estoi", "noisy_stoi"} <= set(every.scores)
     assert usual.value == every.value
     assert not any(name.startswith("pairs") for name in every.scores)
+    assert set(every.scores) == set(task.score_names())
 
 
 def test_a_limit_refuses_what_the_primary_score_would_take(

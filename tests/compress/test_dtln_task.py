@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from compress.distillation import guided
 from compress.listening import Listeners
 from compress.steps import Distil
+from compress.task import every_score
 from compress.tasks import dtln
 from device.errors import BadInputError
 from models.dtln import DTLN
@@ -39,6 +40,16 @@ def test_a_score_without_a_frame_to_check_is_refused(task: dtln.Dtln) -> None:
         _settings(0.83)
     parts = task.one_step(DTLN(units=4).eval())
     assert [len(part.examples) for part in parts.values()] == [1, 1]
+
+
+def test_validation_has_every_score_on_request(tmp_path: Path) -> None:
+    sounds.make_folder(tmp_path)
+    (tmp_path / "weights.h5").write_bytes(b"not read here")
+    task, net = dtln.make(_settings(2.0), (tmp_path,), 0), DTLN(units=4)
+    usual, every = task.evaluate(net, "validation"), every_score(task, net, "validation")
+    assert set(usual.scores) == {"si_sdr"}
+    assert set(every.scores) == {"si_sdr", "pesq_wb", "stoi", "estoi"} == set(task.score_names())
+    assert usual.value == every.value
 
 
 class _Loud(nn.Module):

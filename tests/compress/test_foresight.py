@@ -20,6 +20,7 @@ STEP = '[[steps]]\nkind = "finetune"'
 SVD = '[[steps]]\nkind = "rnn-svd"\nenergy = 0.9'
 UNITS = '[[steps]]\nkind = "rnn-units"\ncriterion = "l1"\nratio = 0.5'
 LOWRANK = '[[steps]]\nkind = "lowrank"\nform = "channel"\nenergy = 0.9'
+CICR = '[[steps]]\nkind = "cicr"\nlimits = {{ {} = 0.1 }}'
 COMPACT = '[[steps]]\nkind = "compact"\nblock = "shuffle"\nlayers = [{}]'
 PLAIN_KEEP = 'criterion = "l1"\nkeep = ["layer9.*"]'
 
@@ -40,6 +41,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (STEP, f"{UNITS}\n{STEP}", "rnn-units: the network has no LSTM or GRU layer"),
         (STEP, f"{SVD}\n{STEP}", "rnn-svd: the network has no LSTM or GRU layer"),
         (STEP, f"{LOWRANK}\n{SVD}\n{STEP}", "rnn-svd: the network has no LSTM or GRU layer"),
+        (STEP, f"{CICR.format('stoi')}\n{STEP}", r"^cicr: limits\.stoi: there are top1, top5$"),
         *(
             (
                 STEP,
