@@ -15,6 +15,7 @@ from models.recurrent import Cell, Recurrent, Stack
 
 KINDS = (nn.LSTM, nn.GRU, nn.LSTMCell, nn.GRUCell)
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+PARAMETER_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 Function = tuple[object, ...]  # equal for modules that are one layer: kind, options, weights
 
 
@@ -25,9 +26,9 @@ def adopt(net: nn.Module) -> nn.Module:
 
     Raises:
         FieldwrenError: a layer is bidirectional, projects its output, is a plain RNN, computes in
-            a way of its own, has hooks, has weights that are made of others, or shares some of
-            them with another layer; or the network itself is such a layer and has no place to put
-            another one. The network is then as it was.
+            a way of its own, has hooks, also of a parameter, has weights that are made of others,
+            or shares some of them with another layer; or the network itself is such a layer and
+            has no place to put another one. The network is then as it was.
     """
     found = {
         name: module
@@ -81,6 +82,11 @@ def _check(name: str, module: nn.Module) -> None:
                 f"{name}: {own} is made of other parameters (weight norm, a parametrization or "
                 "torch's pruning): make it one parameter first, as remove_parametrizations and "
                 "prune.remove do"
+            )
+        if any(getattr(module.get_parameter(own), kind) for kind in PARAMETER_HOOKS):
+            raise FieldwrenError(  # torch's two biases become one: there is no place for both
+                f"{name}: {own} has hooks, which would be lost: remove them, and register them on "
+                "the parameters that take its place"
             )
     if any(getattr(module, kind) for kind in HOOKS):  # they may change what it computes
         raise FieldwrenError(

@@ -8,6 +8,7 @@ from torch.nn.utils import parametrizations, parametrize, prune
 from compress import count
 from compress.rnn.adopt import adopt, recurrent
 from device.errors import FieldwrenError
+from models.recurrent import Recurrent
 from tests.compress.rnn.test_adopt import Holder, Sequence, inputs
 
 
@@ -119,6 +120,24 @@ def test_hooks_are_refused_not_lost(rnn: object, register: str) -> None:
         adopt(net)
     handle.remove()
     assert recurrent(adopt(net))
+
+
+@pytest.mark.parametrize("register", ["register_hook", "register_post_accumulate_grad_hook"])
+@pytest.mark.parametrize("rnn", [lambda: nn.LSTM(5, 8), lambda: nn.GRUCell(5, 8)])
+def test_hooks_of_parameters_are_refused_not_lost(rnn: object, register: str) -> None:
+    """A mask on a gradient, or an optimizer that steps in the backward pass."""
+    net = Holder(rnn())  # type: ignore[operator]
+    name = next(name for name, _ in net.rnn.named_parameters() if name.startswith("bias_hh"))
+    handle = getattr(net.rnn.get_parameter(name), register)(lambda _: None)
+    with pytest.raises(FieldwrenError, match=f"rnn: {name} has hooks"):
+        adopt(net)
+    assert not recurrent_layers(net)
+    handle.remove()
+    assert recurrent(adopt(net))
+
+
+def recurrent_layers(net: nn.Module) -> list[nn.Module]:
+    return [part for part in net.modules() if isinstance(part, Recurrent)]
 
 
 def orthogonal() -> nn.Module:
