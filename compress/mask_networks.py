@@ -73,6 +73,7 @@ class Bands(Front):
     hidden: int = Field(64, gt=0, description="channels inside a block")
     taken: int = Field(8, gt=0, description="values of a band that the full-band path reads")
     mixed: int = Field(64, gt=0, description="units of that path")
+    taps: int = Field(3, gt=1, description="frames that a block hears")
     dilations: Widths = (1, 2, 4, 8, 16)
     memory: int = Field(MEMORY, gt=0, description="frames that the input's mean level is of")
 
@@ -83,6 +84,7 @@ class Bands(Front):
             hidden=self.hidden,
             taken=self.taken,
             mixed=self.mixed,
+            taps=self.taps,
             dilations=self.dilations,
             lookahead=self.lookahead,
             memory=self.memory,

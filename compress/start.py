@@ -5,17 +5,31 @@ with the repository; a file of the same name in the user's data folder wins.
 """
 
 import hashlib
+import operator
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import safetensors
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from compress.tasks import locate
 from device.errors import BadInputError
 
 SHIPPED = Path(__file__).parents[1] / "models" / "zoo" / "weights"
+
+
+@runtime_checkable
+class Widening(Protocol):
+    """A network that can go on from one with less in its `growing` layers."""
+
+    growing: frozenset[str]
+
+    def widened(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The narrower one's weights as its own, for the same answers."""
+        ...
 
 
 def find(name: str | None, folders: tuple[Path, ...]) -> Path | None:
@@ -30,7 +44,7 @@ def find(name: str | None, folders: tuple[Path, ...]) -> Path | None:
 
 
 def load(net: nn.Module, path: Path) -> None:
-    """Put the weights into a network of the same form.
+    """Put the weights into a network of the same form, or of a wider one that can be widened to.
 
     Raises:
         BadInputError: no safetensors file, or another network's weights.
@@ -41,7 +55,9 @@ def load(net: nn.Module, path: Path) -> None:
         raise BadInputError(f"{path}: no weights in safetensors form: {error}") from error
     own = {name: value.shape for name, value in net.state_dict().items()}
     other = {name: value.shape for name, value in state.items()}
-    if own != other:
+    if isinstance(net, Widening) and _fits(other, own, net.growing):
+        state = net.widened(state)
+    elif own != other:
         odd = min(name for name in own.keys() | other.keys() if own.get(name) != other.get(name))
         sizes = " and ".join(str(list(s[odd])) if odd in s else "none" for s in (other, own))
         raise BadInputError(
@@ -49,6 +65,17 @@ def load(net: nn.Module, path: Path) -> None:
         )
     with torch.no_grad():
         net.load_state_dict(state)
+
+
+def _fits(
+    narrow: Mapping[str, torch.Size], wide: Mapping[str, torch.Size], growing: frozenset[str]
+) -> bool:
+    """Is every tensor of the one that of the other, or a part of it in a layer that may grow?"""
+    return narrow.keys() == wide.keys() and all(
+        shape == wide[name]
+        or (name.split(".")[-2] in growing and all(map(operator.le, shape, wide[name])))
+        for name, shape in narrow.items()
+    )
 
 
 def fingerprint(data: str, path: Path) -> str:

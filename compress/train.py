@@ -2,12 +2,15 @@
 
 import logging
 import math
+import os
+import shutil
+import sys
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from rich.progress import (
@@ -109,7 +112,8 @@ def fit(
     if schedule.channels_last:
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(net, task.head(net), schedule)
-    model, wrapped = fabric.setup(net, optimizer)
+    quick = _compiled(net, label) if schedule.compiled else net
+    model, wrapped = fabric.setup(quick, optimizer)
     if companion is not None:
         companion.to(fabric.device)
     log: list[Epoch] = []
@@ -184,6 +188,15 @@ def fit(
     if companion is not None:
         companion.to(torch.device("cpu"))
     return log
+
+
+def _compiled(net: nn.Module, label: str) -> nn.Module:
+    """Compiled at its first batch, with the same weights, or as it is without a compiler."""
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(compiler) is None:
+        print(f"{label}: not compiled, which is slower: there is no {compiler}")
+        return net
+    return cast(nn.Module, torch.compile(net))
 
 
 def clip(fabric: "Fabric", net: nn.Module, optimizer: Any, largest: float) -> float:

@@ -8,7 +8,7 @@ which train in parallel over time. [C] throughout. F = 32 bands, c channels a ba
     x_t  ← x_t / (mean level so far + ε)                              256 bins, without the last
     u    = relu(norm(windows of 8 bins, 4 apart))                         64 places, c/2 …
     y    = norm(windows of 4 places, 2 apart) + place                     [F, c]
-    y_t  ← y_t + W_squeeze relu(norm(W_expand (y_{t−2d}, y_{t−d}, y_t)))  in each block, per band
+    y_t  ← y_t + W_squeeze relu(norm(W_expand (…, y_{t−2d}, y_{t−d}, y_t)))  in each block, per band
     y_t  ← y_t + W_give relu(norm(W_mix flat(W_take y_t)))                and over all bands
     m    = sigmoid(W_out relu(norm(unfold(y) + W_skip u)))                4 bins a place
 
@@ -16,11 +16,11 @@ W_take leaves `taken` values of each band; what W_mix reads, F·taken values, is
 Normalisation is BatchNorm and folds away. `lookahead` frames as in models/tcn.py.
 
 `BandTCN` takes whole sequences [batch, bin, time]; `Stream` takes one frame and each block's y at
-t−2d and t−d, which the host keeps. `python models/tcn_bands.py` proves it.
+…, t−2d and t−d, which the host keeps. `python models/tcn_bands.py` proves it.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -33,7 +33,6 @@ from device.manifest import RingSpec, StateSpec
 from models.fullsubnet_parts import FRAME, one_more, running_mean
 from models.masks import MaskNet, State, StreamNet, carried
 
-TAPS = 3
 WINDOW, PLACES, BANDS = 8, 64, 32  # bins a window, places 4 bins apart, bands 2 places apart
 BINS = 4 * PLACES + 1
 QUIET = 1e-4  # of a compressed magnitude: digital silence stays silence
@@ -42,10 +41,12 @@ QUIET = 1e-4  # of a compressed magnitude: digital silence stays silence
 class Block(nn.Module):
     """Dilated convolution over time within each band, then a path through all of them."""
 
-    def __init__(self, channels: int, hidden: int, dilation: int, taken: int, mixed: int) -> None:
+    def __init__(
+        self, channels: int, hidden: int, taps: int, dilation: int, taken: int, mixed: int
+    ) -> None:
         super().__init__()
-        self.dilation = dilation
-        self.expand = nn.Conv2d(TAPS * channels, hidden, 1, bias=False)
+        self.taps, self.dilation = taps, dilation
+        self.expand = nn.Conv2d(taps * channels, hidden, 1, bias=False)
         self.expand_norm = nn.BatchNorm2d(hidden)
         self.squeeze = nn.Conv2d(hidden, channels, 1)
         self.take = nn.Conv2d(channels, taken, 1, bias=False)
@@ -57,10 +58,10 @@ class Block(nn.Module):
     def forward(self, y: Tensor) -> Tensor:
         """[batch, channels, time, band] → the same shape."""
         batch, _, time, bands = y.shape
-        past = F.pad(y, (0, 0, (TAPS - 1) * self.dilation, 0))
+        past = F.pad(y, (0, 0, (self.taps - 1) * self.dilation, 0))
         # As a product, not as a dilated convolution: torch 2.13's bfloat16 gradient of that is NaN
-        taps = torch.cat([past[:, :, k * self.dilation :][:, :, :time] for k in range(TAPS)], 1)
-        y = y + self.squeeze(F.relu(self.expand_norm(self.expand(taps))))
+        heard = [past[:, :, k * self.dilation :][:, :, :time] for k in range(self.taps)]
+        y = y + self.squeeze(F.relu(self.expand_norm(self.expand(torch.cat(heard, 1)))))
         flat = self.take(y).permute(0, 2, 3, 1).reshape(batch * time, -1)
         flat = self.unmix(F.relu(self.mix_norm(self.mix(flat))))
         change: Tensor = self.give(flat.view(batch, time, bands, -1).permute(0, 3, 1, 2))
@@ -75,10 +76,13 @@ class BandTCN(MaskNet):
         hidden: channels inside a block.
         taken: values of a band that the full-band path reads and writes.
         mixed: units of that path.
-        dilations: one block each, in frames.
+        taps: frames that a block hears, the newest one included.
+        dilations: one block each, frames between its taps.
         lookahead: frames.
         memory: frames of the running mean that levels the input.
     """
+
+    growing = frozenset({"expand", "expand_norm", "squeeze", "mix", "mix_norm", "unmix"})
 
     def __init__(
         self,
@@ -86,6 +90,7 @@ class BandTCN(MaskNet):
         hidden: int = 64,
         taken: int = 8,
         mixed: int = 64,
+        taps: int = 3,
         dilations: Sequence[int] = (1, 2, 4, 8, 16),
         lookahead: int = 0,
         memory: int = 192,
@@ -98,7 +103,9 @@ class BandTCN(MaskNet):
         self.enter = nn.Conv2d(first, channels, (1, 4), (1, 2), padding=(0, 1), bias=False)
         self.enter_norm = nn.BatchNorm2d(channels)
         self.place = nn.Parameter(torch.zeros(channels, 1, BANDS))
-        self.blocks = nn.Sequential(*(Block(channels, hidden, d, taken, mixed) for d in dilations))
+        self.blocks = nn.Sequential(
+            *(Block(channels, hidden, taps, d, taken, mixed) for d in dilations)
+        )
         self.unfold = nn.Conv2d(channels, 2 * first, 1, bias=False)
         self.skip = nn.Conv2d(first, first, 1, bias=False)
         self.leave_norm = nn.BatchNorm2d(first)
@@ -115,6 +122,23 @@ class BandTCN(MaskNet):
     def stream(self) -> "Stream":
         """One frame at a time."""
         return Stream(self).eval()
+
+    def widened(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Those of a network with fewer taps, or less in its `growing` layers, for this one.
+
+        The answer stays the same: nothing listens yet to what is new. (Net2Net, Chen et al. 2016,
+        arXiv:1511.05641, with zeros where that one divides copies.)
+        """
+        wide = {name: value.clone() for name, value in self.state_dict().items()}
+        for name, narrow in weights.items():
+            rows = wide[name][: len(narrow)] if narrow.ndim else wide[name]
+            if narrow.ndim > 1:
+                rows.zero_()
+                width = narrow.shape[1]
+                oldest_first = name.endswith("expand.weight")
+                rows = rows[:, -width:] if oldest_first else rows[:, :width]
+            rows.copy_(narrow)
+        return wide
 
     def forward(self, x: Tensor) -> Tensor:
         """Feature [batch, 257, time] → mask of the same shape."""
@@ -145,7 +169,7 @@ class StreamBlock(nn.Module):
         self.give = plain(block.give)
 
     def forward(self, y: Tensor, heard: Tensor) -> Tensor:
-        """y [band, channels], y at t−2d and t−d [band, 2·channels] → y after the block."""
+        """y [band, channels], y at …, t−2d and t−d [band, (taps − 1)·channels] → y after it."""
         y = y + self.squeeze(F.relu(self.expand(torch.cat((heard, y), -1))))
         flat = self.unmix(F.relu(self.mix(self.take(y).reshape(1, -1))))
         change: Tensor = self.give(flat.reshape(len(y), -1))
@@ -169,17 +193,21 @@ class Stream(StreamNet):
         self.unfold = _linear(net.unfold.weight.flatten(1) * scale.repeat(2)[:, None], None)
         self.skip = _linear(net.skip.weight.flatten(1) * scale[:, None], shift)
         self.leave = plain(net.leave)
-        self.width = net.enter.out_channels
+        self.width, self.before = net.enter.out_channels, blocks[0].taps - 1
         rings = tuple(
-            RingSpec(width=BANDS * self.width, delays=(2 * b.dilation, b.dilation)) for b in blocks
+            RingSpec(
+                width=BANDS * self.width,
+                delays=tuple(b.dilation * k for k in range(self.before, 0, -1)),
+            )
+            for b in blocks
         )
         self.states = (
             carried("frames", (1, 1), "frames that the mean level is of, / 1024"),
             carried("level", (1, 1), "mean of the feature"),
             State(
                 StateSpec(input="delayed", output="newest", rings=rings),
-                (1, 2 * len(blocks) * BANDS * self.width),
-                "per block what it heard 2·dilation and dilation frames ago, band after band",
+                (1, self.before * len(blocks) * BANDS * self.width),
+                "per block what it heard multiples of its dilation ago, oldest first",
             ),
         )
 
@@ -193,7 +221,7 @@ class Stream(StreamNet):
         u = F.relu(self.windows(torch.cat((x[:-1], x[1:]), -1)))
         pairs = F.pad(u, (0, 0, 1, 1)).reshape(BANDS + 1, -1)
         y = self.enter(torch.cat((pairs[:-1], pairs[1:]), -1)) + self.place
-        taps = delayed.reshape(-1, TAPS - 1, BANDS, self.width).transpose(1, 2)
+        taps = delayed.reshape(-1, self.before, BANDS, self.width).transpose(1, 2)
         past = torch.split(taps.reshape(len(self.blocks) * BANDS, -1), BANDS)
         newest = []
         for block, heard in zip(self.blocks, past, strict=True):

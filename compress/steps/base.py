@@ -26,6 +26,10 @@ class Schedule(Frozen):
         "bf16-mixed", description="float32 all the same where bfloat16 is emulated"
     )
     channels_last: bool = True
+    compiled: bool = Field(
+        False,
+        description="by torch.compile, which needs a C++ compiler: faster steps, rounded otherwise",
+    )
 
 
 class Distil(Frozen):

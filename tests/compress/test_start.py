@@ -10,6 +10,7 @@ from torch import nn
 
 from compress import recipe, start
 from device.errors import BadInputError
+from models.tcn_bands import BandTCN
 
 
 def test_the_users_file_wins_and_a_missing_one_is_named(tmp_path: Path) -> None:
@@ -36,6 +37,17 @@ def test_only_the_same_networks_weights_are_loaded(tmp_path: Path) -> None:
     target = nn.Linear(3, 2)
     start.load(target, path)
     torch.testing.assert_close(target.weight, source.weight, rtol=0, atol=0)
+
+
+def test_a_narrower_networks_weights_are_widened_where_the_network_can_grow(tmp_path: Path) -> None:
+    path = tmp_path / "narrow.safetensors"
+    save_file(BandTCN(4, 6, 2, 4).state_dict(), path)
+    wide = BandTCN(4, 8, 2, 5, taps=4)
+    start.load(wide, path)
+    assert (wide.blocks[0].squeeze.weight[:, 6:] == 0).all()
+    for other in (BandTCN(4, 5, 2, 4), BandTCN(6, 6, 2, 4), BandTCN(4, 6, 3, 4)):
+        with pytest.raises(BadInputError, match="another network"):
+            start.load(other, path)
 
 
 @pytest.mark.parametrize("path", sorted(start.SHIPPED.glob("*.safetensors")), ids=lambda p: p.stem)

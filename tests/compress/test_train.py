@@ -2,6 +2,7 @@
 
 import copy
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
 
 from compress import recipe, tensors, train
 from compress.stages import finetune
@@ -34,12 +36,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def _fit(root: Path, checkpoint: Path, seed: int = 0) -> tuple[dict[str, Tensor], list[float]]:
+def _fit(
+    root: Path, checkpoint: Path, seed: int = 0, **other: Any
+) -> tuple[dict[str, Tensor], list[float]]:
     path = root / "shapes.toml"
     task = shapes.make_task(root, path)
     torch.manual_seed(0)
     net = task.build()
-    schedule = recipe.load(str(path)).baseline
+    schedule = recipe.load(str(path)).baseline.model_copy(update=other)
     log = train.fit(task, net, schedule, seed=seed, checkpoint=checkpoint, label="train")
     return net.state_dict(), [entry.loss for entry in log]
 
@@ -79,6 +83,30 @@ def test_another_seed_ends_elsewhere(root: Path, tmp_path: Path) -> None:
     one, _ = _fit(root, tmp_path / "one.pt", seed=0)
     other, _ = _fit(root, tmp_path / "other.pt", seed=1)
     assert not torch.equal(one["classifier.weight"], other["classifier.weight"])
+
+
+def test_compiled_it_learns_the_same_but_for_rounding(
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    alike = {"precision": "32-true", "epochs": 1}
+    state, losses = _fit(root, tmp_path / "plain.pt", **alike)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    other, told = _fit(root, tmp_path / "without.pt", compiled=True, **alike)
+    assert "not compiled, which is slower: there is no no-such-compiler" in capsys.readouterr().out
+    assert told == losses
+    assert all(torch.equal(other[name], value) for name, value in state.items())
+    monkeypatch.delenv("CXX")
+    if shutil.which("g++") is None:
+        pytest.skip("no C++ compiler")
+    before = counters["stats"]["unique_graphs"]
+    quick, told = _fit(root, tmp_path / "compiled.pt", compiled=True, **alike)
+    assert counters["stats"]["unique_graphs"] > before
+    assert told == pytest.approx(losses, rel=1e-3)
+    for name, value in state.items():
+        torch.testing.assert_close(quick[name], value, rtol=1e-2, atol=1e-3)
 
 
 def test_a_teacher_does_not_learn_and_is_given_back_as_it_was(root: Path, tmp_path: Path) -> None:

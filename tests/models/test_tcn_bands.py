@@ -14,10 +14,10 @@ from models.tcn_bands import BINS, BandTCN
 FRAMES = 90
 
 
-def network(lookahead: int = 0) -> BandTCN:
+def network(lookahead: int = 0, hidden: int = 12, mixed: int = 10, taps: int = 3) -> BandTCN:
     """A small network whose BatchNorm has seen data and whose every weight matters."""
     torch.manual_seed(0)
-    net = BandTCN(8, 12, 4, 10, dilations=(1, 2, 4), lookahead=lookahead, memory=40)
+    net = BandTCN(8, hidden, 4, mixed, taps, (1, 2, 4), lookahead, memory=40)
     for layer in net.modules():
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             nn.init.uniform_(layer.weight, 0.5, 1.5)
@@ -45,9 +45,9 @@ def test_only_the_past_and_the_lookahead_matter(lookahead: int) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("lookahead", [0, 1])
-def test_streaming_with_the_hosts_memory_equals_offline(lookahead: int) -> None:
-    net, x = network(lookahead), sound()
+@pytest.mark.parametrize(("lookahead", "taps"), [(0, 3), (1, 3), (1, 2), (0, 4)])
+def test_streaming_with_the_hosts_memory_equals_offline(lookahead: int, taps: int) -> None:
+    net, x = network(lookahead, taps=taps), sound()
     stream = net.stream()
     specs = [state.spec for state in stream.states]
     memory = Memory(specs, {state.spec.input: state.shape for state in stream.states})
@@ -75,6 +75,19 @@ def test_every_band_is_heard_in_every_other() -> None:
 def test_level_does_not_matter() -> None:
     net, x = network(), sound()
     assert (net(x) - net(30 * x)).abs().max() < 1e-2
+
+
+@torch.no_grad()
+def test_a_narrower_networks_weights_give_its_answer_and_what_is_new_learns() -> None:
+    narrow, wide, x = network(), network(hidden=17, mixed=13, taps=4), sound()
+    assert (wide(x) - narrow(x)).abs().max() > 1e-2
+    wide.load_state_dict(wide.widened(narrow.state_dict()))
+    assert (wide(x) - narrow(x)).abs().max() <= 1e-6
+    with torch.enable_grad():
+        wide(x).sum().backward()
+    first = wide.blocks[0]
+    new = (first.squeeze.weight.grad[:, 12:], first.unmix.weight.grad[:, 10:])
+    assert all(gradient.abs().amax() > 0 for gradient in (*new, first.expand.weight.grad[:, :8]))
 
 
 def test_pruned_inside_its_blocks_it_is_one_network_still() -> None:
