@@ -6,7 +6,8 @@
 A filter of zeros (masked, or behind a batch norm whose scale is zero) or a layer that answers zeros
 gets the quantizer's smallest step, 4e-12: its bias, or that of the layer behind, is beyond 2³¹ and
 wraps around to the other sign. So a channel's range is at least what its bias asks for, and where
-there is nothing but zeros, which fit any step, it is that of the other channels.
+there is nothing but zeros, which fit any step, it is that of the other channels. A weight that
+several layers share has one range: the widest that any of them asks for.
 """
 
 from pathlib import Path
@@ -35,6 +36,7 @@ def given(source: Path, found: Ranges, bits: int) -> Ranges:
     `bits`."""
     ranges = {name: _some(one) for name, one in found.items()}
     inside = Inside(source)
+    widest: dict[str, Array] = {}  # by weight, over the layers that share it
     for operator in flatbuffer.read(source):
         weight = operator.inputs[PLACES[operator.name][1]] if operator.name in PLACES else None
         if weight is None or not weight.constant:
@@ -45,6 +47,7 @@ def given(source: Path, found: Ranges, bits: int) -> Ranges:
         if (own > 0).all() and (own >= asked).all():
             continue
         wide = np.maximum(np.where(own > 0, own, own.max() or 1.0), asked).astype(np.float32)
+        wide = widest[weight.name] = np.maximum(wide, widest.get(weight.name, wide))
         ranges[weight.name] = {"min": -wide, "max": wide}
     return ranges
 

@@ -58,6 +58,29 @@ def test_a_channel_that_is_its_bias_alone(
     assert 0 < _relative(plain, made, fed) < 0.03
 
 
+@pytest.mark.parametrize("scheme", ["static-int8", "static-int16x8"])
+@pytest.mark.parametrize("biases", [(1.0, 1e-4), (1e-4, 1.0)])
+def test_a_weight_of_two_layers_has_room_for_both_biases(
+    tmp_path: Path, biases: tuple[float, float], scheme: str
+) -> None:
+    torch.manual_seed(0)
+    first, second = nn.Linear(8, 8), nn.Linear(8, 8)
+    second.weight = first.weight
+    with torch.no_grad():
+        first.weight[3] = 1e-12
+        for part, bias in zip((first, second), biases, strict=True):
+            part.bias[3] = bias
+    plain, made = tmp_path / "float.tflite", tmp_path / "int.tflite"
+    fed = _one_step(nn.Sequential(first, nn.ReLU(), second), (4, 8), plain)
+    stored = {operator.weights[0].place for operator in flatbuffer.read(plain) if operator.weights}
+    assert len(stored) == 1
+    numbers = Quantize.model_validate({"kind": "quantize", "scheme": scheme})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        errors = quantize(plain, numbers, fed, made).errors
+    assert min(error.sqnr_db for error in errors) > 30
+
+
 @pytest.mark.parametrize("scheme", ["static-int8", "static-int16x8", "mixed-int8"])
 def test_a_layer_that_answers_zeros(tmp_path: Path, scheme: str) -> None:
     torch.manual_seed(0)
