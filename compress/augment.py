@@ -16,7 +16,8 @@ from compress.intervals import CountRange, ShareRange
 from device.manifest import Frozen
 
 GREY = (127, 127, 127)  # zero after normalisation
-MOST = 4.0  # views a photo is wide in memory, which holds all of them
+USUAL = 2.0  # views a photo is wide in memory, where no crop is small
+MOST = 4.0  # the same at most: memory holds all photos
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -59,9 +60,9 @@ class Shift(Frozen):
 
 def wide(options: Augment | Shift) -> float:
     """How many views a photo's longer side is to be wide, so that the smallest crop is as sharp as
-    the photo was: two for all but small crops."""
+    the photo was: USUAL for all but small crops."""
     least = options.area[0] if isinstance(options, Augment) else 1.0
-    return min(MOST, max(2.0, 1 / math.sqrt(least)))
+    return min(MOST, max(USUAL, 1 / math.sqrt(least)))
 
 
 def view(

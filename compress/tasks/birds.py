@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from torch import Tensor, nn
 
 from compress import accuracy, calibration, cifar, images
-from compress.augment import Augment, Shift, view, wide
+from compress.augment import USUAL, Augment, Shift, view, wide
 from compress.distillation import logits as distillation
 from compress.networks import Network
 from compress.pixels import mixed, mosaics, normalised
@@ -97,7 +97,8 @@ class Birds:
         self.settings, model = settings, settings.model
         self.teacher_size = model.train_size
         self.labels = images.class_names(train)
-        largest = round(wide(settings.augment) * max(model.size, model.train_size))
+        views = wide(settings.augment)
+        largest = round(views * max(model.size, model.train_size))
         photos = images.read(train, self.labels, largest)
         share = settings.data.validation
         self.train, self.validation = images.split(photos, self.labels, share, seed)
@@ -105,7 +106,7 @@ class Birds:
         self._data = Data(
             description=settings.data.description,
             licence=settings.data.licence,
-            fingerprint=photos.fingerprint,
+            fingerprint=_held(photos.fingerprint, views),
         )
 
     def data(self) -> Data:
@@ -273,6 +274,13 @@ class Birds:
 
     def _input(self, photos: images.Photos, index: int) -> NDArray[np.float32]:
         return self._tensor(photos, [index]).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _held(fingerprint: str, views: float) -> str:
+    """Of the photos as they are in memory, so many views wide: in another size they are others."""
+    if views == USUAL:
+        return fingerprint
+    return hashlib.sha256(f"{fingerprint} {views}".encode()).hexdigest()
 
 
 def make(settings: Frozen, folders: tuple[Path, ...], seed: int) -> Birds:
