@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from device import front_end
 from device.bundle import Model
 from device.errors import BadInputError, NonFiniteError
 from device.level_step import LevelStep
@@ -59,7 +60,7 @@ class StreamEnhancer:
         *,
         anew: bool = True,
     ) -> None:
-        front = _front_end(model)
+        front = front_end.of(model)
         self.rate, self.hop = front.rate, front.hop
         self.delay = front.n_fft - front.hop + front.lookahead * front.hop
         """Samples by which the output lags."""
@@ -271,35 +272,6 @@ def _at_least(mask: Spectrum, floor: np.float32) -> Spectrum:
         direction = np.where(magnitude > SMALLEST, mask / np.maximum(magnitude, SMALLEST), 1)
         mask = np.where(low, floor * direction, mask)
     return mask
-
-
-def _front_end(model: Model) -> SpectrumInput:
-    """The bundle's front end, when every tensor fits it."""
-    where, manifest = model.bundle.path, model.bundle.manifest
-    front = manifest.preprocessing
-    if manifest.task != "enhance" or not isinstance(front, SpectrumInput):
-        raise BadInputError(f"{where}: not a speech enhancer: its task is {manifest.task}")
-    if front.n_fft % (2 * front.hop):
-        raise BadInputError(f"{where}: n_fft {front.n_fft} is not a multiple of 2·hop {front.hop}")
-    bins = front.n_fft // 2 + 1
-    shapes = {t.name: t.shape for t in (*manifest.inputs, *manifest.outputs)}
-    expected: dict[str, tuple[int, ...]] = {
-        "frame": (1, bins if front.feature == "compressed_magnitude" else 2 * bins),
-        "mask": (1, bins if front.mask == "magnitude" else 2 * bins),
-    }
-    for state in manifest.states:
-        if state.rings:
-            expected[state.input] = (1, sum(r.width * len(r.delays) for r in state.rings))
-            expected[state.output] = (1, sum(r.width for r in state.rings))
-        else:
-            expected[state.output] = shapes.get(state.input, ())
-    for name, shape in expected.items():
-        if shapes.get(name) != shape:
-            raise BadInputError(
-                f"{where}: tensor {name} is {shapes.get(name, 'missing')}, "
-                f"its front end and states need {shape}"
-            )
-    return front
 
 
 def _number(value: object) -> float:
