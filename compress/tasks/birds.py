@@ -16,43 +16,22 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
-from compress import accuracy, calibration, cifar, images
+from compress import accuracy, calibration, images, photo_sources
 from compress.augment import USUAL, Augment, Shift, view, wide
 from compress.distillation import logits as distillation
 from compress.networks import Network
+from compress.photo_sources import Sources
 from compress.pixels import mixed, mosaics, normalised
 from compress.task import Batch, Deployed, Quality
-from compress.tasks import locate
 from device.errors import BadInputError, first_problem
 from device.manifest import Data, Frozen, ImageInput
 from models.efficientnet_lite import MEAN, STD
 
 BATCH = 64  # images of one forward pass when scoring
-DEFAULT = "default:"  # a path beginning so is in the default data's folder, whatever --data says
 EXAMPLES = 200  # training photos for calibration, parity and latency
-FORM = f"an ImageFolder ({images.FORM}), or a data folder that is one: train/, test/"
-
-
-def _named(value: Any) -> Any:
-    return {"all": value} if isinstance(value, str) else value
-
-
-class DataTable(Frozen):
-    """[data]: where the photos are, relative to the data folder; "default:…" as DEFAULT says."""
-
-    train: tuple[str, ...] = Field(
-        min_length=1, description="ImageFolders or patterns of npz shards; classes are merged"
-    )
-    test: Annotated[dict[str, str], BeforeValidator(_named)] = Field(
-        {}, description="the same by name; each gets its own scores beside the common ones"
-    )
-    validation: float = Field(0.1, gt=0, lt=1, description="share of the training photos")
-    batch: int = Field(64, gt=0)
-    description: str
-    licence: str
 
 
 class LossTable(Frozen):
@@ -69,7 +48,7 @@ class LossTable(Frozen):
 class Settings(Frozen):
     """The recipe tables of this task."""
 
-    data: DataTable
+    data: Sources
     model: Network
     augment: Annotated[Augment | Shift, Field(union_mode="left_to_right")] = Augment()
     loss: LossTable = LossTable()
@@ -284,34 +263,11 @@ def _held(fingerprint: str, views: float) -> str:
 
 
 def make(settings: Frozen, folders: tuple[Path, ...], seed: int) -> Birds:
-    """The task on the photos that the settings name.
-
-    `folders` are the user's data folder and the default data's, or the latter alone. A data
-    folder that is itself an ImageFolder, with `train/`, replaces the recipe's own paths.
+    """The task on the photos that the settings name (compress/photo_sources.py).
 
     Raises:
         BadInputError: a folder or a class is missing, or a photo is unreadable.
     """
     assert isinstance(settings, Settings)
-    own = folders[0]
-    if (own / "train").is_dir():
-        test = {"all": own / "test"} if (own / "test").is_dir() else {}
-        origin = {"description": f"own photos: {own.resolve().name}", "licence": "not stated"}
-        data = settings.data.model_copy(update=origin)
-        return Birds(settings.model_copy(update={"data": data}), [own / "train"], test, seed)
-    train = [_find(path, folders) for path in settings.data.train]
-    test = {name: _find(path, folders) for name, path in settings.data.test.items()}
-    return Birds(settings, train, test, seed)
-
-
-def _find(path: str, folders: tuple[Path, ...]) -> Path:
-    if path.startswith(DEFAULT):
-        return _locate(path.removeprefix(DEFAULT), folders[-1])
-    return _locate(path, folders[0])
-
-
-def _locate(path: str, folder: Path) -> Path:
-    if path.endswith(images.SHARDS):
-        cifar.shards(folder / path)
-        return folder / path
-    return locate(path, (folder,), FORM)
+    data, train, test = photo_sources.find(settings.data, folders)
+    return Birds(settings.model_copy(update={"data": data}), train, test, seed)
