@@ -7,6 +7,7 @@ acknowledgements are noted, `wake` is set, and whoever waits for `wake` acts on 
 import contextlib
 import logging
 import secrets
+import socket
 import sys
 import threading
 from collections.abc import Sequence
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 START_TIMEOUT = 5.0  # seconds open() waits for the broker's first answer
 STOP_TIMEOUT = 2.0  # seconds close() waits for its last message to be acknowledged
 VOLATILE_LIMIT = 64  # volatile messages not yet written to the socket: 1.3 s of audio
+# bytes the kernel is asked to hold of what was written: left to itself it grows to megabytes,
+# which a slow network takes minutes to carry, and the answer to a ping comes after them
+SEND_BUFFER = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Link:
         self._client = client = mqtt.new_client(settings, f"{name}-{secrets.token_hex(4)}")
         client.will_set(status, will, qos=1, retain=True)
         client.on_pre_connect = self._on_pre_connect
+        client.on_socket_open = self._on_socket_open
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
@@ -157,6 +162,9 @@ class Link:
         with self._volatile_lock:
             self.count(dropped=sum(_is_waiting(info) for info in self._volatile))
             self._volatile = []
+
+    def _on_socket_open(self, client: Client, _: Any, opened: Any) -> None:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # of TLS, too
 
     def _on_connect(
         self, client: Client, _: Any, flags: ConnectFlags, reason: ReasonCode, more: Any
