@@ -13,6 +13,7 @@ from device.errors import BadInputError
 from device.manifest import ImageInput
 
 Image = NDArray[np.uint8]  # [height, width, 3], BGR
+DEPTHS = (np.uint8, np.uint16)  # whose largest number is white
 
 
 @dataclass(frozen=True)
@@ -113,23 +114,28 @@ def read(path: Path) -> Image:
     except OSError as error:
         raise BadInputError(f"{path}: {error.strerror}") from error
     # IMREAD_UNCHANGED keeps alpha but ignores EXIF; photos with EXIF have no alpha
-    decoded: NDArray[Any] | None = None
-    if content.size:
-        try:
-            decoded = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
-            if decoded is not None and (decoded.ndim == 2 or decoded.shape[2] != 4):
-                decoded = cv2.imdecode(content, cv2.IMREAD_COLOR)
-        except cv2.error:
-            decoded = None
-    if decoded is None or 0 in decoded.shape:
+    decoded = _decode(content, cv2.IMREAD_UNCHANGED)
+    if decoded is not None and decoded.dtype not in DEPTHS:
+        # TIFF and PFM: nobody says which float, or signed number, is white
+        raise BadInputError(
+            f"{path}: pixels are {decoded.dtype}: save it with 8 or 16 bits a channel"
+        )
+    if decoded is not None and (decoded.ndim == 2 or decoded.shape[2] != 4):
+        decoded = _decode(content, cv2.IMREAD_COLOR)
+    if decoded is None:
         raise BadInputError(f"{path}: not a readable picture (JPEG, PNG, WebP, BMP, TIFF …)")
-    if decoded.shape[2] == 4:
-        if decoded.dtype.kind != "u":  # TIFF: nobody says which float, or signed number, is white
-            raise BadInputError(
-                f"{path}: pixels are {decoded.dtype}: save it with 8 or 16 bits a channel"
-            )
-        return _flatten(decoded)
-    return np.asarray(decoded, np.uint8)
+    return _flatten(decoded) if decoded.shape[2] == 4 else np.asarray(decoded, np.uint8)
+
+
+def _decode(content: NDArray[np.uint8], how: int) -> NDArray[Any] | None:
+    """None where it is no picture."""
+    if not content.size:
+        return None
+    try:
+        decoded = cv2.imdecode(content, how)
+    except cv2.error:
+        return None
+    return None if decoded is None or 0 in decoded.shape else decoded
 
 
 def jpeg(image: Image, quality: int = 90) -> bytes:

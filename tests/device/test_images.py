@@ -142,13 +142,27 @@ def test_unreadable_picture_is_named(tmp_path: Path, content: bytes | None) -> N
         images.read(path)
 
 
-@pytest.mark.parametrize("kind", ["float32", "float64", "int16"])
-def test_pixels_without_a_known_white_are_refused(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "x.tif"
-    assert cv2.imwrite(str(path), np.full((4, 5, 4), 0.5).astype(kind))
+@pytest.mark.parametrize("suffix", ["tif", "pfm"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("kind", ["float32", "float64", "int8", "int16", "int32"])
+def test_pixels_without_a_known_white_are_refused(
+    tmp_path: Path, suffix: str, channels: int, kind: str
+) -> None:
+    if suffix == "pfm" and (kind != "float32" or channels == 4):
+        pytest.skip("PFM has no such pixels")
+    path = tmp_path / f"x.{suffix}"
+    assert cv2.imwrite(str(path), np.full((4, 5, channels), 0.5).astype(kind))
 
-    with pytest.raises(BadInputError, match=rf"x\.tif: pixels are {kind}: save it with 8 or 16"):
+    with pytest.raises(BadInputError, match=rf"x\.{suffix}: pixels are {kind}: save it with 8 or"):
         images.read(path)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+def test_eight_and_sixteen_bits_are_read(tmp_path: Path, channels: int, kind: str) -> None:
+    white = np.full((4, 5, channels), np.iinfo(kind).max).astype(kind)
+    assert cv2.imwrite(str(tmp_path / "x.tif"), white)
+    assert (images.read(tmp_path / "x.tif") == 255).all()
 
 
 def test_folder_is_not_a_picture(tmp_path: Path) -> None:
