@@ -10,50 +10,23 @@ import torch.nn.functional as F
 import torch_pruning as tp
 from torch import Tensor, nn
 
-from compress import allocation, count, prune
-from compress.costs import Parameters, Subject
+from compress import count, prune
 from compress.criteria import CRITERIA
 from compress.criteria.base import Statistics
 from compress.statistics import Calibration
-from compress.steps import Prune
-from compress.task import Batch, Deployed
 from device.errors import FieldwrenError
 from tests.compress import graphs, real
 from tests.compress import patterns as small
-
-
-def _step(**changes: object) -> Prune:
-    table = {"kind": "prune", "criterion": "l1", "ratio": 0.5, **changes}
-    return Prune.model_validate(table)
-
-
-def _plan(net: nn.Module, step: Prune, seed: int = 0) -> prune.Plan:
-    x = _input()
-    head = [net.get_submodule("classifier")]
-    calibration = Calibration(net, _loss, _batches())
-    return allocation.make_plan(net, x, head, step, seed, calibration)
-
-
-def _input(seed: int = 0) -> Tensor:
-    return torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
-
-
-def _loss(net: nn.Module, batch: Batch) -> Tensor:
-    return F.cross_entropy(net(batch[0]), batch[1])
-
-
-def _batches() -> list[Batch]:
-    labels = torch.tensor([0, 1, 2, 3])
-    return [(torch.cat((_input(seed), _input(seed + 9))), labels) for seed in (1, 2)]
+from tests.compress.planned import batches, images, loss, planned, step
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
 @pytest.mark.parametrize("name", graphs.GRAPHS)
 def test_masked_equals_removed(name: str, criterion: str) -> None:
     net = graphs.make(name)
-    plan = _plan(net, _step(criterion=criterion))
-    masked = prune.mask(copy.deepcopy(net), _input(), plan)
-    removed = prune.remove(copy.deepcopy(net), _input(), plan)
+    plan = planned(net, step(criterion=criterion))
+    masked = prune.mask(copy.deepcopy(net), images(), plan)
+    removed = prune.remove(copy.deepcopy(net), images(), plan)
     x = real.photos(16)
     with torch.no_grad():
         whole, one, other = net(x), masked(x), removed(x)
@@ -66,25 +39,25 @@ def test_masked_equals_removed(name: str, criterion: str) -> None:
 @pytest.mark.parametrize("name", graphs.GRAPHS)
 def test_every_group_keeps_a_multiple_and_the_answer_keeps_its_size(name: str) -> None:
     net = graphs.make(name)
-    plan = _plan(net, _step(round_to=8))
+    plan = planned(net, step(round_to=8))
     assert plan.cuts
     assert all(cut.kept % 8 == 0 or cut.kept == cut.channels for cut in plan.cuts)
     assert all("classifier" not in cut.members for cut in plan.cuts)
-    assert prune.remove(net, _input(), plan)(_input()).shape == (2, 4)
+    assert prune.remove(net, images(), plan)(images()).shape == (2, 4)
 
 
 @pytest.mark.parametrize("scope", ["uniform", "global"])
 def test_a_target_in_macs_is_met_from_below(scope: str) -> None:
     net = graphs.make("depthwise")
-    whole = count.macs(net, _input())
-    plan = _plan(net, _step(ratio=None, macs=0.6, scope=scope, round_to=1))
-    left = count.macs(prune.remove(net, _input(), plan), _input())
+    whole = count.macs(net, images())
+    plan = planned(net, step(ratio=None, macs=0.6, scope=scope, round_to=1))
+    left = count.macs(prune.remove(net, images(), plan), images())
     assert 0.57 * whole < left <= 0.6 * whole
 
 
 def test_a_target_out_of_reach_is_said() -> None:
     with pytest.raises(FieldwrenError, match="raise max_ratio or macs"):
-        _plan(graphs.make("chain"), _step(ratio=None, macs=0.1, max_ratio=0.3))
+        planned(graphs.make("chain"), step(ratio=None, macs=0.1, max_ratio=0.3))
 
 
 def test_global_scope_takes_more_from_groups_with_low_scores() -> None:
@@ -92,7 +65,7 @@ def test_global_scope_takes_more_from_groups_with_low_scores() -> None:
     convolution = net.get_submodule("layers.0.conv")
     with torch.no_grad():
         convolution.weight[:18] *= 1e-3  # 18 of 24 channels are next to nothing
-    cuts = {cut.layer: cut for cut in _plan(net, _step(ratio=0.3, scope="global")).cuts}
+    cuts = {cut.layer: cut for cut in planned(net, step(ratio=0.3, scope="global")).cuts}
     assert cuts["layers.0.conv"].kept == 8
     assert set(cuts["layers.0.conv"].removed) <= set(range(18))
     assert cuts["layers.1.conv"].kept == 32
@@ -100,13 +73,13 @@ def test_global_scope_takes_more_from_groups_with_low_scores() -> None:
 
 def test_a_stored_plan_fits_a_fresh_network() -> None:
     net = graphs.make("residual")
-    plan = _plan(net, _step())
+    plan = planned(net, step())
     stored = prune.Plan.model_validate_json(plan.model_dump_json())
-    pruned = prune.remove(copy.deepcopy(net), _input(), plan)
-    fresh = prune.remove(graphs.make("residual"), _input(), stored)
+    pruned = prune.remove(copy.deepcopy(net), images(), plan)
+    fresh = prune.remove(graphs.make("residual"), images(), stored)
     fresh.load_state_dict(pruned.state_dict())
     with torch.no_grad():
-        assert torch.equal(fresh(_input()), pruned(_input()))
+        assert torch.equal(fresh(images()), pruned(images()))
 
 
 def test_a_plan_for_another_network_is_refused() -> None:
@@ -114,7 +87,7 @@ def test_a_plan_for_another_network_is_refused() -> None:
         cuts=(prune.Cut(layer="layers.0.conv", channels=99, removed=(98,), members=()),)
     )
     with pytest.raises(FieldwrenError, match=r"another network: layers\.0\.conv has 24 .* 99 "):
-        prune.remove(graphs.make("chain"), _input(), plan)
+        prune.remove(graphs.make("chain"), images(), plan)
 
 
 @pytest.mark.parametrize("layer", ["nowhere", "layers", "layers.0.norm"])
@@ -122,7 +95,7 @@ def test_a_plan_for_layers_that_are_not_there_is_refused(layer: str) -> None:
     plan = prune.Plan(cuts=(prune.Cut(layer=layer, channels=24, removed=(1,), members=()),))
     for use in (prune.remove, prune.mask, prune.proven, prune.whole_groups):
         with pytest.raises(FieldwrenError, match=f"another network: no layer {layer} here"):
-            use(graphs.make("chain"), _input(), plan)
+            use(graphs.make("chain"), images(), plan)
 
 
 @pytest.mark.parametrize("removed", [(1, 1), (-1,), (1, 99), tuple(range(16))])
@@ -134,14 +107,14 @@ def test_cuts_that_cannot_be_are_refused(removed: tuple[int, ...]) -> None:
 def test_a_block_that_is_kept_keeps_all_its_layers() -> None:
     net = graphs.make("residual")
     head = [net.get_submodule(name) for name in ("blocks.0", "classifier")]
-    found = {group.layer for group in prune.score_groups(net, _input(), head, "l1", 0)}
+    found = {group.layer for group in prune.score_groups(net, images(), head, "l1", 0)}
     assert not any(layer.startswith(("blocks.0", "stem")) for layer in found)
     assert {"blocks.1.first.conv", "blocks.2.first.conv"} < found
 
 
 def test_l1_is_the_mean_over_layers_of_normalised_filter_norms() -> None:
     net = graphs.make("residual")
-    scored = prune.score_groups(net, _input(), [net.get_submodule("classifier")], "l1", 0)
+    scored = prune.score_groups(net, images(), [net.get_submodule("classifier")], "l1", 0)
     group = next(group for group in scored if len(group.members) > 1)
     expected = np.zeros(len(group.scores))
     for name in group.members:
@@ -155,7 +128,7 @@ def test_random_scores_depend_on_the_seed_and_the_layer_only() -> None:
     head = [net.get_submodule("classifier")]
 
     def scores(seed: int) -> list[list[float]]:
-        found = prune.score_groups(net, _input(), head, "random", seed)
+        found = prune.score_groups(net, images(), head, "random", seed)
         return [group.scores.tolist() for group in found]
 
     assert scores(1) == scores(1)
@@ -166,11 +139,11 @@ def test_random_scores_depend_on_the_seed_and_the_layer_only() -> None:
 def _pruner(net: nn.Module, criterion: str, iterative_steps: int = 1) -> tp.pruner.BasePruner:
     """torch_pruning's own, with one of our criteria."""
     importance = partial(
-        CRITERIA[criterion], statistics=Statistics(0, Calibration(net, _loss, _batches()))
+        CRITERIA[criterion], statistics=Statistics(0, Calibration(net, loss, batches()))
     )
     return tp.pruner.BasePruner(
         net,
-        _input(),
+        images(),
         importance=importance,
         pruning_ratio=0.5,
         iterative_steps=iterative_steps,
@@ -196,7 +169,7 @@ def test_what_was_measured_is_measured_again_at_torch_prunings_next_step(criteri
         pruner.step()
         sizes.append(net.get_submodule("stem.conv").out_channels)
     assert sizes == [12, 8]
-    assert net(_input()).shape == (2, 4)
+    assert net(images()).shape == (2, 4)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +187,7 @@ def test_portions_that_torch_prunings_own_mix_up_are_refused_and_can_be_planned(
     net = small.shaken(small.SMALL[name](16))
     with pytest.raises(FieldwrenError, match=rf"^{layer}: .*allocation\.make_plan can plan that"):
         _pruner(copy.deepcopy(net), criterion).step()
-    assert _plan(net, _step(criterion=criterion, round_to=1)).cuts
+    assert planned(net, step(criterion=criterion, round_to=1)).cuts
 
 
 class Excited(nn.Module):
@@ -237,80 +210,12 @@ def test_all_groups_that_a_criterion_cannot_score_are_named_at_once() -> None:
     net = Excited().eval()
     said = r'of last, down \(bn_scale .*none\); keep = \["last", "down"\] leaves them whole$'
     with pytest.raises(FieldwrenError, match=said):
-        _plan(net, _step(criterion="bn_scale", round_to=1))
-    plan = _plan(net, _step(criterion="bn_scale", round_to=1, keep=("last", "down")))
+        planned(net, step(criterion="bn_scale", round_to=1))
+    plan = planned(net, step(criterion="bn_scale", round_to=1, keep=("last", "down")))
     assert {cut.layer: len(cut.removed) for cut in plan.cuts} == {"up": 8}
-
-
-class Between(nn.Module):
-    """Two convolutions with something between them, then a chain in which all is well."""
-
-    def __init__(self, *between: nn.Module) -> None:
-        super().__init__()
-        self.first, self.between = nn.Conv2d(3, 16, 3, bias=False), nn.Sequential(*between)
-        self.second, self.third = nn.Conv2d(16, 16, 3), nn.Conv2d(16, 16, 1)
-        self.classifier = nn.Linear(16, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.second(self.between(self.first(x))))
-        logits: Tensor = self.classifier(F.relu(self.third(y)).mean((2, 3)))
-        return logits
-
-
-def _between(*layers: nn.Module) -> nn.Module:
-    torch.manual_seed(0)
-    net = Between(*layers)
-    for norm in (layer for layer in layers if isinstance(layer, nn.BatchNorm2d)):
-        nn.init.uniform_(norm.running_mean, 0.2, 0.5)
-        nn.init.uniform_(norm.running_var, 0.5, 1.5)
-    return net.eval()
-
-
-def test_a_norm_without_scale_and_shift_keeps_a_zero_channel() -> None:
-    net = _between(nn.BatchNorm2d(16, affine=False), nn.ReLU())
-    plan = _plan(net, _step())
-    assert prune.proven(net, _input(1), plan) < 1e-10
-    assert {cut.layer: len(cut.removed) for cut in plan.cuts}["first"] == 8
-
-
-@pytest.mark.parametrize("slopes", [1, 16])
-def test_a_slope_of_all_channels_stays_whatever_goes(slopes: int) -> None:
-    net = _between(nn.BatchNorm2d(16), nn.PReLU(slopes))
-    plan = _plan(net, _step(ratio=None, parameters=0.5, round_to=1))
-    assert prune.proven(net, _input(1), plan) < 1e-10
-    masked = prune.mask(copy.deepcopy(net), _input(), plan)
-    slope = masked.get_submodule("between.1").weight
-    assert isinstance(slope, Tensor)
-    cuts = {cut.layer: cut for cut in plan.cuts}
-    assert int((slope == 0).sum()) == (0 if slopes == 1 else len(cuts["first"].removed)) < 16
-    cost = Parameters(Subject(net, _input(), plan, _undeployed))
-    removed = prune.remove(copy.deepcopy(net), _input(), plan)
-    assert cost.predicted(plan) == pytest.approx(count.parameters(removed))
-
-
-def _undeployed(net: nn.Module) -> Deployed:
-    raise AssertionError("parameters are counted without a file")
-
-
-class Plus(nn.Module):
-    """relu(x + 1)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + 1)
-
-
-@pytest.mark.parametrize("last", [nn.Sigmoid(), Plus()], ids=["sigmoid", "plus"])
-def test_the_layer_behind_which_zero_is_lost_is_named(last: nn.Module) -> None:
-    net = _between(nn.BatchNorm2d(16), last)
-    with pytest.raises(FieldwrenError, match=r'differ by .* keep = \["first"\] leaves') as refused:
-        _plan(net, _step())
-    assert "second" not in str(refused.value)
-    head = [net.get_submodule("classifier"), net.get_submodule("first")]
-    plan = allocation.make_plan(net, _input(), head, _step(), 0)
-    assert {cut.layer for cut in plan.cuts} == {"second", "third"}
 
 
 def test_frozen_networks_can_be_planned() -> None:
     net = graphs.make("chain").requires_grad_(False)
-    assert _plan(net, _step()).cuts
+    assert planned(net, step()).cuts
     assert not any(parameter.requires_grad for parameter in net.parameters())
