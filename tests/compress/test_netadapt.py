@@ -1,4 +1,4 @@
-"""NetAdapt: plans of plans, the step it takes, and a search that goes on where it was."""
+"""NetAdapt: plans of plans, and the step it takes."""
 
 import copy
 import re
@@ -13,15 +13,15 @@ from torch import nn
 
 from compress import count, netadapt, prune
 from compress.costs import COSTS
-from compress.stages import Context
 from compress.stages import netadapt as stage
 from compress.steps import NetAdapt
 from compress.store import Record
 from compress.task import Quality
 from compress.workers import InProcess
 from compress.workers.base import Item, Result
-from device.errors import BadInputError, FieldwrenError
+from device.errors import FieldwrenError
 from tests.compress import graphs, patterns, shapes
+from tests.compress.adapted import context_in, made_step
 
 
 def _group(layer: str, *scores: float) -> prune.Scored:
@@ -86,23 +86,11 @@ class Noting(InProcess):
         return super().map(function, given)
 
 
-def _context(root: Path, folder: Path) -> tuple[Context, torch.nn.Module]:
-    task = shapes.make_task(root, root / "shapes.toml")
-    torch.manual_seed(0)
-    net = task.build().eval()
-    return Context(task, 0, task.example(), None, folder / "checkpoint.pt"), net
-
-
-def _step(**changes: object) -> NetAdapt:
-    table = {"kind": "netadapt", "macs": 0.7, "gain": 0.15, "round_to": 2, **changes}
-    return NetAdapt.model_validate(table)
-
-
 def test_the_budget_is_met_from_below_by_the_best_of_all_groups(root: Path, tmp_path: Path) -> None:
-    context, net = _context(root, tmp_path)
+    context, net = context_in(root, tmp_path)
     original = copy.deepcopy(net)
     workers = Noting()
-    outcome = stage.run(replace(context, workers=workers), net, _step())
+    outcome = stage.run(replace(context, workers=workers), net, made_step())
     assert outcome.plan is not None and outcome.mask_error is not None
     assert outcome.mask_error < 1e-5
     share = count.macs(net, context.example) / count.macs(original, context.example)
@@ -118,13 +106,13 @@ def test_the_budget_is_met_from_below_by_the_best_of_all_groups(root: Path, tmp_
     curves = {series.name for series in outcome.figures[1].series}
     assert curves == {made.layer for made in outcome.plan.cuts}
     # the first choice, made again by hand
-    search = stage.Search(context, original, _step())
+    search = stage.Search(context, original, made_step())
     target = search.whole * 0.85
     scores = {one.cut.layer: one.score for one in search.tried(search._candidates(target))}
     assert log[0].score == max(scores.values()) == scores[log[0].layer]
     assert [len(each) for each in workers.asked] == [one.tried for one in log]
     # a stored record gives a fresh network the same shapes
-    fresh = _context(root, tmp_path)[1]
+    fresh = context_in(root, tmp_path)[1]
     record = Record(
         key="", kind="netadapt", seconds=0, plan=outcome.plan, macs=0, parameters=0,
         primary="top1", validation={},
@@ -133,82 +121,14 @@ def test_the_budget_is_met_from_below_by_the_best_of_all_groups(root: Path, tmp_
     fresh.load_state_dict(net.state_dict())
 
 
-def test_a_search_goes_on_after_its_last_iteration(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "parts").mkdir()
-    step = _step(repair=True)
-    context, whole = _context(root, tmp_path / "whole")
-    expected = stage.run(context, whole, step)
-    context, net = _context(root, tmp_path / "parts")
-    first = stage.Search(context, net, step)
-    assert first.step_down()
-    state = torch.load(context.checkpoint, weights_only=True)
-    state["log"][0]["seconds"] = 6000.0
-    torch.save(state, context.checkpoint)
-    again = stage.run(context, net, step)  # a new search: only the checkpoint is common
-    assert (expected.before, again.before) == (0, 6000)
-    assert again.plan == expected.plan
-    parts = zip(whole.state_dict().values(), net.state_dict().values(), strict=True)
-    assert all(torch.equal(one, other) for one, other in parts)
-    assert isinstance(again.structure, dict) and isinstance(expected.structure, dict)
-    kept = [one["kept"] for one in again.structure["iterations"]]
-    assert kept == [one["kept"] for one in expected.structure["iterations"]]
-
-
-def test_a_damaged_search_is_named(root: Path, tmp_path: Path) -> None:
-    context, net = _context(root, tmp_path)
-    context.checkpoint.write_bytes(b"damaged")
-    with pytest.raises(BadInputError, match=r"checkpoint\.pt: damaged"):
-        stage.run(context, net, _step())
-
-
 def test_candidates_are_trained_where_the_recipe_says_so(root: Path, tmp_path: Path) -> None:
-    context, net = _context(root, tmp_path)
+    context, net = context_in(root, tmp_path)
     before = copy.deepcopy(net)
-    step = _step(macs=0.9, finetune={"epochs": 1, "lr": 0.02})
+    step = made_step(macs=0.9, finetune={"epochs": 1, "lr": 0.02})
     outcome = stage.run(context, net, step)
     pruned = prune.remove(before, context.example, outcome.plan)
     assert not torch.equal(pruned.classifier.weight, net.classifier.weight)
     assert not list(tmp_path.glob("candidate*"))
-
-
-class Killed(Exception):  # noqa: N818 - no error
-    """What ends a search in the middle of a candidate."""
-
-
-def test_a_search_goes_on_within_a_candidate(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    step = _step(macs=0.9, finetune={"epochs": 2, "lr": 0.02})
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "parts").mkdir()
-    context, whole = _context(root, tmp_path / "whole")
-    stage.run(context, whole, step)
-    context, net = _context(root, tmp_path / "parts")
-    asked = 0
-    batches = context.task.batches
-
-    def stop(epoch: int, seed: int) -> object:
-        nonlocal asked
-        asked += epoch == 1
-        if asked == 3:  # the third candidate, its first epoch is in its checkpoint
-            raise Killed
-        return batches(epoch, seed)
-
-    monkeypatch.setattr(context.task, "batches", stop)
-    with pytest.raises(Killed):
-        stage.run(context, copy.deepcopy(net), step)
-    (checkpoint,) = (tmp_path / "parts").glob("candidate-*.pt")
-    state = torch.load(checkpoint, weights_only=True)
-    state["log"][0]["seconds"] = 6000.0
-    torch.save(state, checkpoint)
-    monkeypatch.setattr(context.task, "batches", batches)
-    outcome = stage.run(context, net, step)
-    assert outcome.before == 6000
-    assert isinstance(outcome.structure, dict)
-    assert 6000 < outcome.structure["iterations"][0]["seconds"] < 7000
-    parts = zip(whole.state_dict().values(), net.state_dict().values(), strict=True)
-    assert all(torch.equal(one, other) for one, other in parts)
 
 
 class Fickle:
@@ -229,10 +149,10 @@ def test_it_goes_on_while_the_measurement_is_over_the_budget(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(COSTS, "milliseconds", Fickle)
-    context, net = _context(root, tmp_path)
-    channels = sum(len(group.scores) for group in stage.Search(context, net, _step()).groups)
+    context, net = context_in(root, tmp_path)
+    channels = sum(len(group.scores) for group in stage.Search(context, net, made_step()).groups)
     budget = 0.8 * channels
-    outcome = stage.run(context, net, _step(macs=None, milliseconds=budget))
+    outcome = stage.run(context, net, made_step(macs=None, milliseconds=budget))
     assert isinstance(outcome.structure, dict)
     spent = outcome.structure["spent"]
     assert spent["predicted"] <= budget / 1.1
@@ -257,7 +177,7 @@ def _separable(groups: int) -> nn.Module:
 def test_convolutions_in_groups_stay_what_they_are(
     groups: int, left: int, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context, _ = _context(root, tmp_path)
+    context, _ = context_in(root, tmp_path)
 
     def greedy(net: nn.Module, split: str) -> Quality:
         """The candidate with the fewest filters in groups is the best."""
@@ -265,27 +185,27 @@ def test_convolutions_in_groups_stay_what_they_are(
 
     monkeypatch.setattr(context.task, "evaluate", greedy)
     net = _separable(groups)
-    stage.run(context, net, _step(macs=0.3, gain=0.03, round_to=1))
+    stage.run(context, net, made_step(macs=0.3, gain=0.03, round_to=1))
     assert net.get_submodule("layers.1.0").out_channels == left  # two filters a group
 
 
 def test_what_cannot_be_pruned_is_refused_before_it_is_trained(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context, _ = _context(root, tmp_path)
+    context, _ = context_in(root, tmp_path)
     torch.manual_seed(0)
     net = graphs.Sequence(
         nn.Conv2d(3, 16, 3), nn.Sigmoid(), nn.Conv2d(16, 16, 3), nn.ReLU(), features=16
     ).eval()
     monkeypatch.setattr(context.task, "evaluate", lambda *_: pytest.fail("it was searched"))
     with pytest.raises(FieldwrenError, match=r'keep = \["layers\.0"\]'):
-        stage.run(context, net, _step())
+        stage.run(context, net, made_step())
 
 
 def test_a_budget_that_is_met_already_is_told(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    context, net = _context(root, tmp_path)
+    context, net = context_in(root, tmp_path)
     step = NetAdapt.model_validate({"kind": "netadapt", "bytes": 10_000_000, "round_to": 2})
     outcome = stage.run(context, net, step)
     assert outcome.plan is not None and not any(cut.removed for cut in outcome.plan.cuts)
@@ -293,16 +213,16 @@ def test_a_budget_that_is_met_already_is_told(
 
 
 def test_out_of_reach_says_what_was_still_to_be_saved(root: Path, tmp_path: Path) -> None:
-    context, net = _context(root, tmp_path)
-    step = _step(macs=0.7, gain=0.9, max_ratio=0.05)
+    context, net = context_in(root, tmp_path)
+    step = made_step(macs=0.7, gain=0.9, max_ratio=0.05)
     missing = re.escape(f"{0.3 * stage.Search(context, net, step).whole:,.5g}")
     with pytest.raises(FieldwrenError, match=f"^macs: no group can save {missing} more"):
         stage.run(context, net, step)
 
 
 def test_out_of_reach_is_said(root: Path, tmp_path: Path) -> None:
-    context, net = _context(root, tmp_path)
+    context, net = context_in(root, tmp_path)
     with pytest.raises(
         FieldwrenError, match=r"^macs: no group can save .*: raise max_ratio or macs"
     ):
-        stage.run(context, net, _step(macs=0.3, max_ratio=0.25))
+        stage.run(context, net, made_step(macs=0.3, max_ratio=0.25))
