@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ from compress import export
 from compress.quantization import Example, quantize
 from compress.steps import Quantize
 from compress.task import Deployed
+from device.runtime import Runtime
 from tests.compress import graphs, shapes
 
 
@@ -26,6 +28,11 @@ class Converted:
         numbers = Quantize.model_validate({"kind": "quantize", "scheme": scheme, **options})
         quantize(self.plain, numbers, self.examples, target)
         return target
+
+    def answers(self, model: Path) -> np.ndarray:
+        """What a file of this network says to the examples."""
+        runtime = Runtime(model)
+        return np.stack([runtime(example)["output_0"] for example in self.examples])
 
 
 @pytest.fixture(scope="package")
