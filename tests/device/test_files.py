@@ -1,6 +1,8 @@
 """Whole files or none, and whose name is said where one cannot be written."""
 
+import os
 import resource
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,3 +81,44 @@ def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
     assert link.is_symlink()
     assert real.read_bytes() == b"new"
     assert [path.name for path in real.parent.iterdir()] == ["real"]
+
+
+@contextmanager
+def _umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002, 0o000])
+def test_a_new_file_is_as_the_umask_says(tmp_path: Path, mask: int) -> None:
+    with _umask(mask):
+        files.write_bytes(tmp_path / "a", b"content")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o644, 0o755])
+def test_who_may_read_a_file_stays_as_it_was(tmp_path: Path, mode: int) -> None:
+    target, link = tmp_path / "a", tmp_path / "link"
+    target.write_bytes(b"old")
+    target.chmod(mode)
+    link.symlink_to(target)
+    for written in (target, link):
+        files.write_bytes(written, b"new")
+        assert stat.S_IMODE(target.stat().st_mode) == mode
+
+
+def test_nobody_else_sees_what_becomes_a_private_file(tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    target.touch(0o600)
+    with _umask(0), files.replacing(target) as temporary:
+        temporary.write_bytes(b"secret")
+        assert stat.S_IMODE(temporary.stat().st_mode) == 0o600
+
+
+def test_what_is_written_once_is_its_owners(tmp_path: Path) -> None:
+    with _umask(0):
+        files.write_once(tmp_path / "a", b"key")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
