@@ -9,6 +9,7 @@ from device import files
 
 log = logging.getLogger(__name__)
 
+SHOWN = {"Date": (str,), "Time": (str,), "Confidence": (float, int), "CommonName": (str,)}
 MAX_BYTES = 4 * 1024 * 1024  # some thousand detections; then the older half goes
 
 
@@ -37,7 +38,7 @@ class History:
         return True
 
     def last(self, count: int) -> list[dict[str, Any]]:
-        """The newest entries, newest first; broken lines are left out."""
+        """The newest entries, newest first, each with SHOWN; other lines are left out."""
         if not self.path.is_file():
             return []
         found: list[dict[str, Any]] = []
@@ -46,8 +47,14 @@ class History:
                 break
             try:
                 entry = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):  # RecursionError: a thousand open brackets
                 continue
-            if isinstance(entry, dict):
+            if _is_detection(entry):
                 found.append(entry)
         return found
+
+
+def _is_detection(entry: Any) -> bool:
+    return isinstance(entry, dict) and all(
+        type(entry.get(key)) in kinds for key, kinds in SHOWN.items()
+    )
