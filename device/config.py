@@ -8,7 +8,15 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -23,7 +31,8 @@ from device.errors import BadInputError, first_problem
 from device.signing import Policy
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0)]
+DAY = 86_400.0  # seconds
+Seconds = Annotated[float, Field(gt=0, le=DAY)]  # in milliseconds it fits OpenCV's 32 bits
 Share = Annotated[float, Field(ge=0, le=1)]
 Threads = Annotated[int, Field(ge=1, le=os.cpu_count() or 1)]
 PREFIX = "FIELDWREN_"  # of environment variables
@@ -31,10 +40,18 @@ PREFIX = "FIELDWREN_"  # of environment variables
 IN_TOPICS = r"[^+#\x00]"
 
 
-class Section(BaseModel):
-    """Base of every table in the file."""
+def _number_as_name(value: Any) -> Any:
+    """0 is the camera "0"; true is none."""
+    return str(value) if type(value) is int else value
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+Device = Annotated[str, BeforeValidator(_number_as_name)]  # a name, or a number
+
+
+class Section(BaseModel):
+    """Base of every table in the file. No number in it is infinite or none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Mqtt(Section):
@@ -65,7 +82,7 @@ class Outbox(Section):
 
     max_rows: int = Field(100_000, gt=0)
     max_bytes: int = Field(64 * 1024 * 1024, gt=0)
-    max_age: Seconds = 30 * 86_400
+    max_age: float = Field(30 * DAY, gt=0, le=36_500 * DAY, description="seconds")
 
 
 class Bundles(Section):
@@ -107,7 +124,7 @@ class Visits(Section):
 class Birds(Section):
     """Camera → birds."""
 
-    source: str = Field(description="file, rtsp://…, http://…, /dev/video0 or a camera number")
+    source: Device = Field(description="file, rtsp://…, http://…, /dev/video0 or a camera number")
     bundle: Path
     threads: Threads = 1
     max_fps: float = Field(10, gt=0, description="frames looked at per second")
@@ -121,12 +138,12 @@ class Birds(Section):
 class Speech(Section):
     """Microphones → clean speech."""
 
-    device: str = Field(description="PortAudio input device name or number, or a .wav file")
+    device: Device = Field(description="PortAudio input device name or number, or a .wav file")
     channels: int = Field(1, ge=1, le=64)
     rate: int = Field(16_000, ge=8_000, le=192_000, description="Hz the device runs at")
     reference: int = Field(0, ge=0, description="the channel that is enhanced")
-    block: int = Field(320, ge=32, description="samples per PortAudio callback")
-    buffer: Seconds = Field(2.0, description="seconds of audio the ring holds")
+    block: int = Field(320, ge=32, le=65_536, description="samples per PortAudio callback")
+    buffer: float = Field(2.0, gt=0, le=60, description="seconds of audio the ring holds")
     bundle: Path
     threads: Threads = 1
     wet: Share = Field(1.0, description="1 = enhanced only, 0 = dry")
@@ -213,6 +230,10 @@ def password(mqtt: Mqtt) -> str | None:
     except OSError as error:
         raise BadInputError(
             f"mqtt.password_file: {mqtt.password_file}: {error.strerror}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise BadInputError(
+            f"mqtt.password_file: {mqtt.password_file}: not UTF-8: save it as such"
         ) from error
 
 

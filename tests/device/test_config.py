@@ -27,7 +27,8 @@ bundle = "bundles/birds"
 [birds.visits]
 min_frames = 5
 """
-
+BIRDS = 'station = "a"\n[birds]\nsource = "0"\nbundle = "b"\n'
+SPEECH = 'station = "a"\n[speech]\ndevice = "0"\nbundle = "b"\n'
 
 Write = Callable[[str], Path]
 
@@ -84,6 +85,13 @@ def test_relative_paths_start_at_the_file(write: Write, tmp_path: Path) -> None:
             r"birds\.visits\.gap: ",
         ),
         ('station = "a"\n[birds.visits]\ngap = nan', r"not valid TOML: nan is no setting"),
+        (f"{BIRDS}open_timeout = 1e300", r"birds\.open_timeout: .*less than or equal to 86400"),
+        (f"{BIRDS}read_timeout = 1e6", r"birds\.read_timeout: .*less than or equal to 86400"),
+        (f"{SPEECH}buffer = 1e12", r"speech\.buffer: .*less than or equal to 60"),
+        (f"{SPEECH}block = 1000000000000", r"speech\.block: .*less than or equal to 65536"),
+        ('station = "a"\n[outbox]\nmax_age = 1e300', r"outbox\.max_age: .*less than"),
+        (BIRDS.replace('"0"', "true"), r"birds\.source: Input should be a valid string"),
+        (BIRDS.replace('"0"', "0.5"), r"birds\.source: Input should be a valid string"),
         ('station = "a', r"not valid TOML"),
     ],
 )
@@ -140,6 +148,36 @@ def test_the_password_from_its_file(tmp_path: Path) -> None:
         config.password(Mqtt(username="a", password_file=path))
     path.write_text("Hammer\n")
     assert config.password(Mqtt(username="a", password_file=path)) == "Hammer"
+
+
+def test_a_password_file_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(b"H\xe4mmer")
+    with pytest.raises(BadInputError, match=r"mqtt\.password_file: .*secret: not UTF-8: save"):
+        config.password(Mqtt(username="a", password_file=path))
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+@pytest.mark.parametrize(
+    "key", ["birds.open_timeout", "birds.max_fps", "birds.motion.margin", "outbox.max_age"]
+)
+def test_no_number_of_the_environment_is_infinite(
+    write: Write, monkeypatch: pytest.MonkeyPatch, key: str, value: str
+) -> None:
+    monkeypatch.setenv(f"FIELDWREN_{key.upper().replace('.', '__')}", value)
+    with pytest.raises(BadInputError, match=f"{key}: Input should be a finite number"):
+        config.load(write(GOOD))
+
+
+def test_devices_may_be_numbers(write: Write) -> None:
+    settings = config.load(
+        write(
+            'station = "a"\n[birds]\nsource = 0\nbundle = "b"\n'
+            '[speech]\ndevice = 3\nbundle = "b"\n'
+        )
+    )
+    assert settings.birds is not None and settings.birds.source == "0"
+    assert settings.speech is not None and settings.speech.device == "3"
 
 
 def test_a_password_is_never_shown() -> None:
