@@ -40,7 +40,7 @@ from compress.recipe import Recipe, find, load
 from compress.steps import Cicr, Codebook, Finetune, NetAdapt, Quantize, Step, Tuning
 from compress.task import Task
 from device import bundle, errors, files
-from scripts import studies
+from scripts import ablation_table, studies
 
 DISTIL, BASELINE = "distil", "baseline"
 COLUMNS = (
@@ -48,17 +48,6 @@ COLUMNS = (
     "zipped", "p50_ms", "train_minutes", "key",
     "data",  # that it is of (studies.data); empty: not known
 )  # fmt: skip
-
-FIGURES = {  # of a table: the column's title and unit
-    "score": ("score", 1.0),
-    "validation": ("validation", 1.0),
-    "macs": ("M MACs", 1e6),
-    "parameters": ("parameters, k", 1e3),
-    "bytes": ("file, kB", 1e3),
-    "zipped": ("deflated, kB", 1e3),
-    "p50_ms": ("p50, ms", 1.0),
-    "train_minutes": ("training, min", 1.0),
-}
 
 
 def parts(recipe: Recipe) -> tuple[str, ...]:
@@ -265,7 +254,9 @@ def table(
     recipe: Annotated[str, typer.Argument(help="path of a recipe, or the name of a shipped one")],
     out: Annotated[Path | None, typer.Option(help="default: runs/ablation-RECIPE")] = None,
 ) -> None:
-    """Print what is done so far as a Markdown table: mean ± standard deviation over seeds."""
+    """Print what is done so far as a Markdown table, mean ± standard deviation over seeds, and draw
+    OUT/pareto.svg. Bold: nothing else is better on validation for as few bytes, or for as little
+    time."""
     loaded = load(recipe)
     names, folder = parts(loaded), out or _folder(loaded)
     done = {
@@ -277,18 +268,7 @@ def table(
         raise errors.BadInputError(f"{folder}: no finished combination: run the recipe first")
     titles = [title(names, on) for on in combinations(names)]
     found = {which: [row for (cell, _), row in done.items() if cell == which] for which in titles}
-    every = itertools.chain.from_iterable(found.values())
-    studies.one_data(folder, ((row["seed"], row["data"] or None) for row in every))
-    print(f"score: {next(iter(done.values()))['primary']} on the final split\n")
-    columns = ("combination", *(what for what, _ in FIGURES.values()), "seeds")
-    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-    for which, rows in found.items():
-        if rows:
-            figures = [
-                studies.spread([float(row[name]) / unit for row in rows])
-                for name, (_, unit) in FIGURES.items()
-            ]
-            print(f"| {which} | {' | '.join(figures)} | {len(rows)} |")
+    print(ablation_table.write(found, folder))
 
 
 def _folder(recipe: Recipe) -> Path:

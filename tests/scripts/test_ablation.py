@@ -179,7 +179,9 @@ def test_a_table_has_a_line_for_every_combination_that_is_done(
     row = dict.fromkeys(ablation.COLUMNS, "1") | {"primary": "top1", "data": ""}
 
     def made(cell: str, seed: int, score: str) -> dict[str, str]:
-        return row | {"cell": cell, "seed": str(seed), "score": score, "macs": "2500000"}
+        better = {"validation": "2" if cell == "prune" else "1"}
+        own = {"cell": cell, "seed": str(seed), "score": score, "macs": "2500000"}
+        return row | own | better
 
     ablation.write(tmp_path / "seed0.csv", [made("prune", 0, "80.0"), made("baseline", 0, "90.0")])
     ablation.write(tmp_path / "seed1-0of2.csv", [made("prune", 1, "84.0"), made("gone", 1, "1")])
@@ -188,7 +190,8 @@ def test_a_table_has_a_line_for_every_combination_that_is_done(
     assert lines[0] == "score: top1 on the final split"
     assert lines[2].startswith("| combination | score | validation | M MACs | parameters, k |")
     assert lines[4].startswith("| baseline | 90 | 1 | 2.5 | 0.001 |") and lines[4].endswith("| 1 |")
-    assert lines[5].startswith("| prune | 82 ± 2.8 | 1 ± 0 | 2.5 ± 0 |")
+    assert lines[5].startswith("| **prune** | 82 ± 2.8 | 2 ± 0 | 2.5 ± 0 |")
+    assert "prune *" in (tmp_path / "pareto.svg").read_text()
     assert lines[5].endswith("| 2 |") and len(lines) == 6
     ablation.write(tmp_path / "seed2.csv", [made("prune", 2, "1") | {"data": "a"}])
     ablation.table(str(tmp_path / "r.toml"), tmp_path)
