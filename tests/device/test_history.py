@@ -7,7 +7,6 @@ import pytest
 
 from device.history import History
 
-
 SHOWN = {"Date": "2026-05-01", "Time": "06:00:00", "Confidence": 0.9, "CommonName": "Dunnock"}
 
 
