@@ -158,6 +158,7 @@ def classify(
 ) -> None:
     """Name the bird in each picture; nothing is printed unless all can be read."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    camera.silence()
     classifier = Classifier(bundle.load(bundle_folder, threads=threads, policy=Policy.WARN))
     results = [(path, classifier(images.read(path))) for path in pictures]
     width = max(len(str(path)) for path in pictures)

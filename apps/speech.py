@@ -31,7 +31,10 @@ READ_TIMEOUT = 0.2  # seconds between looks at the clock and at signals while no
 STEPS = 1000  # of the progress bar
 
 cli = typer.Typer(
-    help="Clean speech, live or in files.", no_args_is_help=True, add_completion=False
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Clean speech, live or in files.",
 )
 
 

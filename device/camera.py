@@ -33,7 +33,7 @@ def connect(
     Raises:
         BadInputError: no such file, device or address, or it gives no picture.
     """
-    _silence()
+    silence()
     if is_live(source):
         return LiveCamera(source, public(source), open_timeout, read_timeout, max_fps)
     return Recording(source, pace, max_fps)
@@ -68,7 +68,7 @@ def public(source: str) -> str:
     return f"{scheme}://{host}{path}"
 
 
-def _silence() -> None:
+def silence() -> None:
     """OpenCV and its FFmpeg repeat on stderr what we report."""
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read at the first open

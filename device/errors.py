@@ -3,8 +3,13 @@
 Exit codes: 0 done; 1 the work failed or missed its gate; 2 bad input or configuration.
 """
 
+import io
+import signal
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, NoReturn
 
 import typer
@@ -17,6 +22,8 @@ from device.files import NO_ROOM
 UNUSABLE = (
     FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError,
 )  # fmt: skip
+
+ENDS = (signal.SIGTERM, signal.SIGHUP)  # a service manager's wish, a terminal that was closed
 
 USAGE: Any = typer.BadParameter.__mro__[1]  # UsageError, of Typer's own Click or of the package
 
@@ -60,9 +67,16 @@ def _key(problem: ErrorDetails) -> tuple[object, ...]:
 def run(cli: typer.Typer) -> NoReturn:
     """Run a command line; end on our errors, and on wrong usage, with one line on stderr and their
     exit code.
+
+    SIGTERM and SIGHUP end a command that does not handle them itself with 128 + their number, as
+    they would, but in order: what it has begun is removed, what it has started is stopped.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # as stderr is: a file's name need not be text, and in JSON \udce9 is the same name still
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = cli(standalone_mode=False)  # a number where --help or a command asks for an end
+        with _orderly_end():
+            code = cli(standalone_mode=False)  # a number where --help or a command asks for an end
     except FieldwrenError as error:
         _say(str(error))
         sys.exit(error.exit_code)
@@ -84,6 +98,28 @@ def run(cli: typer.Typer) -> NoReturn:
         print(f"error: {where}{error.strerror}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UNUSABLE) else 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _orderly_end() -> Iterator[None]:
+    """Inside, the first of ENDS unwinds the stack, and further ones let it do so.
+
+    One that is ignored (nohup) stays ignored. Started programs inherit none of this.
+    """
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        for each in handled:
+            signal.signal(each, lambda *_: None)
+        sys.exit(128 + number)
+
+    handled = [each for each in ENDS if signal.getsignal(each) is signal.SIG_DFL]
+    for each in handled:
+        signal.signal(each, end)
+    try:
+        yield
+    finally:
+        for each in handled:
+            signal.signal(each, signal.SIG_DFL)
 
 
 def _say(message: str) -> None:

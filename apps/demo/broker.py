@@ -85,8 +85,16 @@ class Broker:
             self._process = subprocess.Popen(
                 [program, "-c", self._config], stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
+        try:
+            self._await(self._process)
+        except BaseException:  # whoever interrupts the wait gets no broker to stop
+            self.stop()
+            raise
+
+    def _await(self, process: subprocess.Popen[bytes]) -> None:
+        """Until it accepts connections."""
         deadline = time.monotonic() + START_TIMEOUT
-        while self._process.poll() is None and time.monotonic() < deadline:
+        while process.poll() is None and time.monotonic() < deadline:
             with (
                 contextlib.suppress(OSError),
                 socket.create_connection(("127.0.0.1", self.port), 1),
@@ -94,7 +102,6 @@ class Broker:
                 return
             time.sleep(POLL)
         last = self.log.read_text(errors="replace").strip().splitlines()[-1:] or ["no message"]
-        self.stop()
         raise FieldwrenError(f"Mosquitto did not start on port {self.port}: {last[0]}")
 
     @property

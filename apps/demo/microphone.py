@@ -109,11 +109,14 @@ class VirtualMicrophone:
             stderr=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + START_TIMEOUT
-        while not self._answers():
-            if self._server.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                raise FieldwrenError(f"PulseAudio did not start: see {log_file}")
-            time.sleep(0.02)
+        try:
+            while not self._answers():
+                if self._server.poll() is not None or time.monotonic() > deadline:
+                    raise FieldwrenError(f"PulseAudio did not start: see {log_file}")
+                time.sleep(0.02)
+        except BaseException:  # whoever interrupts the wait gets no microphone to stop
+            self.kill()
+            raise
 
     def feed(self, samples: Pcm, speed: float = 1.0) -> None:
         """Let the microphone hear samples [frames, channels], at `speed` times their own pace.

@@ -1,9 +1,11 @@
 """Pictures on the command line: one answer each, or one clear line."""
 
 import json
+import os
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -61,3 +63,27 @@ def test_classify_refuses_before_it_prints(pictures: dict[str, Path], classifier
 
 def test_classify_refuses_another_tasks_bundle(pictures: dict[str, Path], enhancer: Path) -> None:
     refused(birds("classify", pictures["red"], "--bundle", enhancer), "to enhance")
+
+
+def test_a_name_that_is_not_utf_8_is_shown_and_can_be_used_again(
+    tmp_path: Path, classifier: Path
+) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.png")
+    path.write_bytes(images.jpeg(np.full((60, 80, 3), RED, np.uint8)))
+    strict = {"PYTHONIOENCODING": "utf-8:strict"}
+
+    table = birds("classify", path, "--bundle", classifier, **strict)
+    assert (table.returncode, table.stderr) == (0, "")
+    assert r"caf\udce9.png " in table.stdout
+
+    lines = birds("classify", path, "--bundle", classifier, "--json", **strict)
+    assert (lines.returncode, lines.stderr) == (0, "")
+    assert json.loads(lines.stdout)["file"] == str(path)
+
+
+def test_pixels_without_a_known_white_are_one_line(tmp_path: Path, classifier: Path) -> None:
+    path = tmp_path / "x.tif"
+    assert cv2.imwrite(str(path), np.full((4, 5, 3), 0.5, np.float32))
+    done = birds("classify", path, "--bundle", classifier)
+    refused(done, "x.tif: pixels are float32")
+    assert done.stderr.count("\n") == 1

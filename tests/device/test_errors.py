@@ -1,9 +1,12 @@
 """How a command line ends: one line on stderr and a number, whatever was wrong."""
 
 import errno
+import io
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -98,3 +101,65 @@ def test_the_apps_say_it_in_one_line() -> None:
 def test_a_full_disk_is_one_line(end: Callable[..., tuple[int | str | None, str, str]]) -> None:
     """What writes says why, but seldom where."""
     assert end("mix", "full", "--bundle", "b") == (1, "", "error: No space left on device\n")
+
+
+STOPPED = """
+import os, pathlib, signal, sys
+import typer
+from device import errors, files
+
+cli = typer.Typer()
+
+@cli.command()
+def write(target: pathlib.Path, number: int) -> None:
+    with files.replacing(target) as temporary:
+        temporary.write_bytes(b"half")
+        try:
+            os.kill(os.getpid(), number)
+            signal.pause()
+        finally:
+            os.kill(os.getpid(), number)  # whoever is impatient does not disturb the clearing up
+            print("cleared up", flush=True)
+
+errors.run(cli)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_who_is_told_to_end_clears_up(tmp_path: Path, number: signal.Signals) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED, tmp_path / "a", str(int(number))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (128 + number, "")
+    assert done.stdout == "cleared up\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_ignored_signal_stays_ignored(tmp_path: Path) -> None:
+    """nohup: a training outlives its terminal."""
+    ignoring = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    script = ignoring + STOPPED.replace("signal.pause()", "pass")
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "a", str(int(signal.SIGHUP))], check=False
+    )
+    assert done.returncode == 0
+    assert (tmp_path / "a").read_bytes() == b"half"
+
+
+def test_a_command_leaves_signals_as_they_were(end: Callable[..., tuple[int, str, str]]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    end("mix", "a", "--bundle", "b")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_name_that_is_not_text_is_printed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "utf-8", "strict"))
+    monkeypatch.setattr(sys, "argv", ["mix", "mix", "caf\udce9→", "--bundle", "b"])
+    with pytest.raises(SystemExit) as stop:
+        errors.run(cli)
+    sys.stdout.flush()
+    assert (stop.value.code, raw.getvalue()) == (0, "caf\\udce9→ 1.0 b\n".encode())
