@@ -116,7 +116,7 @@ class Bins(SubBands):
 class Published(Bins):
     """FullSubNet: an LSTM for the whole band, one for every band with its neighbours."""
 
-    kind: Literal["fullsubnet"] = "fullsubnet"
+    kind: Literal["fullsubnet"]
     full: Widths = Field((512, 512), description="units of the full-band LSTM layers")
 
     def build(self, rate: int) -> MaskNet:
@@ -135,7 +135,7 @@ class Published(Bins):
 class Fast(SubBands):
     """Fast FullSubNet: the sub-band LSTM on shared mel bands, each in every s-th frame."""
 
-    kind: Literal["fast-fullsubnet"] = "fast-fullsubnet"
+    kind: Literal["fast-fullsubnet"]
     bands: int = Field(64, gt=0, description="mel bands, a multiple of the stride")
     encoder: Widths = Field((384, 257), description="units of the encoder's LSTM layers")
     decoder: Widths = Field((512, 512), description="units of the decoder's LSTM layers")
@@ -177,7 +177,7 @@ class Fast(SubBands):
 class Hybrid(Bins):
     """FullSubNet whose full-band part is a TCN."""
 
-    kind: Literal["tcn-hybrid"] = "tcn-hybrid"
+    kind: Literal["tcn-hybrid"]
     hidden: int = Field(512, gt=0, description="channels inside a full-band block")
     dilations: Widths = (1, 2, 5, 9) * 4
 

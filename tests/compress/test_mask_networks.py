@@ -76,12 +76,23 @@ def test_networks_that_cannot_be(table: dict[str, object], reason: str) -> None:
 
 
 def test_neighbours_may_be_all_other_bands() -> None:
-    widest = Fast(bands=4, reach=3).build(RATE).neighbours
+    widest = Fast(kind="fast-fullsubnet", bands=4, reach=3).build(RATE).neighbours
     assert widest.tolist()[0] == [3, 2, 1, 0, 1, 2, 3]
 
 
 def test_no_memory_means_all_of_the_past() -> None:
-    assert [Published(memory=m, sub=(2,)).build(RATE).memory for m in (0, 9)] == [None, 9]
+    made = [Published(kind="fullsubnet", memory=m, sub=(2,)).build(RATE) for m in (0, 9)]
+    assert [net.memory for net in made] == [None, 9]
+
+
+def test_no_two_kinds_share_the_key_of_a_stage() -> None:
+    """Which is of the settings that are not left at their defaults."""
+    kinds = ("tcn", "band-tcn", "fullsubnet", "fast-fullsubnet", "tcn-hybrid")
+    tables = [
+        str(Table.model_validate({"model": {"kind": kind}}).model.model_dump(exclude_defaults=True))
+        for kind in kinds
+    ]
+    assert len(set(tables)) == len(kinds)
 
 
 def half_a_minute() -> NDArray[np.float32]:
@@ -108,9 +119,25 @@ def offline(
     [
         Tcn(residual=8, hidden=12, dilations=(1, 4), lookahead=1, mask="complex"),
         Bands(kind="band-tcn", channels=4, hidden=6, taken=2, mixed=8, dilations=(1, 4), memory=20),
-        Published(full=(8,), sub=(6, 5), reach=2, mask="complex"),
-        Fast(bands=16, encoder=(12,), sub=(10, 8), decoder=(14,), reach=2, mask="complex"),
-        Hybrid(hidden=12, dilations=(1, 5), sub=(6,), reach=2, lookahead=1, memory=20),
+        Published(kind="fullsubnet", full=(8,), sub=(6, 5), reach=2, mask="complex"),
+        Fast(
+            kind="fast-fullsubnet",
+            bands=16,
+            encoder=(12,),
+            sub=(10, 8),
+            decoder=(14,),
+            reach=2,
+            mask="complex",
+        ),
+        Hybrid(
+            kind="tcn-hybrid",
+            hidden=12,
+            dilations=(1, 5),
+            sub=(6,),
+            reach=2,
+            lookahead=1,
+            memory=20,
+        ),
     ],
     ids=lambda model: model.kind,
 )

@@ -43,7 +43,10 @@ def _classifier() -> Deployed:
 
 
 def _enhancer() -> Deployed:
-    model, random = Published(full=(6,), sub=(5,), reach=2), np.random.default_rng(0)
+    model, random = (
+        Published(kind="fullsubnet", full=(6,), sub=(5,), reach=2),
+        np.random.default_rng(0),
+    )
     stream = lively(model.build(16_000)).stream()
     states = {state.spec.input: random.random(state.shape, np.float32) for state in stream.states}
     example = {"frame": random.random((1, 257), np.float32), **states}
