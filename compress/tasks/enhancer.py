@@ -1,8 +1,7 @@
 """Speech enhancement: a streaming network turns each STFT frame's feature into a mask."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
-from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from compress import mask_networks, spectra, speech, speech_metrics, start
+from compress import mask_networks, spectra, speech, speech_metrics, start, stream_frames
 from compress.enhancer_loss import EnhancerLoss, Loss, shortfall
 from compress.mask_networks import Network, Tcn
 from compress.mixing import Mixer, Mixing
@@ -19,13 +18,10 @@ from compress.speech_sets import Score, Sources, SpeechSets, own
 from compress.task import Batch, Deployed, Quality
 from device.enhancer import StreamEnhancer
 from device.manifest import Data, Frozen
-from device.memory import Memory
-from models.masks import MaskNet, StreamNet
+from models.masks import MaskNet
 
 GOOD = 20.0  # dB of SI-SDR that count as a grade of one
 EXAMPLES = 64  # real frames for parity, latency and calibration
-GOLDEN = 4  # golden vectors
-WARM_UP = 70  # frames before the first of them, so that the rings are filled
 
 
 class Batches(Frozen):
@@ -70,11 +66,11 @@ class Settings(Frozen):
     @model_validator(mode="after")
     def _score_has_examples(self) -> "Settings":
         """What is exported is checked on frames of the validation mixtures."""
-        least = (WARM_UP + 1) * self.model.hop / self.data.rate
+        least = (stream_frames.WARM_UP + 1) * self.model.hop / self.data.rate
         if self.score.seconds < least:
             raise ValueError(
                 f"score.seconds {self.score.seconds:g} is too short: rings are full after "
-                f"{WARM_UP} frames, give {least:.2f} or more"
+                f"{stream_frames.WARM_UP} frames, give {least:.2f} or more"
             )
         return self
 
@@ -226,12 +222,13 @@ class Enhancer:
             },
             states=tuple(state.spec for state in stream.states),
             preprocessing=self._front,
-            examples=self._frames(
-                stream, [pair.noisy for pair in self._sets.mixtures("validation")[:4]], EXAMPLES
+            examples=stream_frames.evenly(
+                stream,
+                self._end,
+                [pair.noisy for pair in self._sets.mixtures("validation")[:4]],
+                EXAMPLES,
             ),
-            golden=tuple(
-                self._frames(stream, [_made_up(self._sets.rate, self._front.hop)], GOLDEN)
-            ),
+            golden=stream_frames.golden(stream, self._end, self._sets.rate, self._front.hop),
         )
 
     def _scores(self, enhance: speech_metrics.Enhance, split: str, *, every: bool) -> Quality:
@@ -252,33 +249,6 @@ class Enhancer:
             scores |= {f"pairs_{name}": value for name, value in pairs.items()}
         return scores
 
-    def _frames(
-        self, stream: StreamNet, recordings: Sequence[speech.Samples], wanted: int
-    ) -> list[dict[str, np.ndarray[Any, np.dtype[np.float32]]]]:
-        """Inputs that recordings give the network as streams, about `wanted`, evenly picked."""
-        specs = [state.spec for state in stream.states]
-        memory = Memory(specs, {state.spec.input: state.shape for state in stream.states})
-        longest = max(
-            (delay for s in specs for ring in s.rings for delay in ring.delays), default=1
-        )
-        examples = []
-        for recording in recordings:
-            memory.reset()
-            spectrum = self._end.analyse(torch.from_numpy(recording)[None])
-            features = self._end.feature(spectrum)[0].T.contiguous().numpy()
-            every = max(1, len(recordings) * (len(features) - WARM_UP) // wanted)
-            while gcd(every, 2 * longest) > 1:
-                every -= 1  # networks with a stride, which is a delay, are met in all their turns
-            for index, feature in enumerate(features):
-                values = {"frame": feature[None], **memory.inputs()}
-                inputs = {n: values[n].copy() for n in ("frame", *(s.input for s in specs))}
-                if index >= WARM_UP and (index - WARM_UP) % every == 0:
-                    examples.append(inputs)
-                with torch.no_grad():
-                    _, *new = stream(*map(torch.from_numpy, inputs.values()))
-                memory.keep({s.output: v.numpy() for s, v in zip(specs, new, strict=True)})
-        return examples
-
     @cached_property
     def _validation(self) -> list[speech.Pair]:
         return self._sets.mixtures("validation")
@@ -286,20 +256,6 @@ class Enhancer:
     @cached_property
     def _mixer(self) -> Mixer:
         return self._sets.mixer(self._settings.mixing)
-
-
-def _made_up(rate: int, hop: int) -> speech.Samples:
-    """Sound for the golden vectors: a bundle holds nobody's voice.
-
-    Two seconds of harmonics of a rising tone that comes and goes, in noise; again and again until
-    there are frames for all of them.
-    """
-    time = np.arange(2 * rate) / rate
-    phase = 2 * np.pi * (120 * time + 60 * time**2)
-    voice = sum(np.sin(k * phase) / k for k in range(1, 20)) * (np.sin(6 * np.pi * time) > 0)
-    noise = np.random.default_rng(0).standard_normal(len(time))
-    sound: speech.Samples = (0.05 * voice + 0.02 * noise).astype(np.float32)
-    return np.resize(sound, max(len(sound), (WARM_UP + GOLDEN) * hop))
 
 
 def _as_is(noisy: speech.Samples) -> speech.Samples:
