@@ -4,6 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+# pixels are 0…255: what is beyond these is no preprocessing, and not finite in float32
+Mean = Annotated[Finite, Field(ge=-1e6, le=1e6)]
+Std = Annotated[Finite, Field(ge=1e-6, le=1e6)]
+Tolerance = Annotated[Finite, Field(gt=0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -51,8 +56,8 @@ class ImageInput(Frozen):
     kind: Literal["image"] = "image"
     height: int = Field(gt=0)
     width: int = Field(gt=0)
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[Mean, Mean, Mean]
+    std: tuple[Std, Std, Std]
 
 
 class SpectrumInput(Frozen):
@@ -114,11 +119,11 @@ class Manifest(Frozen):
     outputs: tuple[TensorSpec, ...] = Field(min_length=1)
     states: tuple[StateSpec, ...] = ()
     preprocessing: Annotated[ImageInput | SpectrumInput, Field(discriminator="kind")]
-    temperature: float = Field(
+    temperature: Finite = Field(
         1.0, gt=0, description="divides a classifier's logits, so that its confidence is honest"
     )
-    golden_tolerance: float = Field(gt=0, description="largest |output − golden| accepted")
-    golden_tolerances: dict[str, Annotated[float, Field(gt=0)]] = Field(
+    golden_tolerance: Tolerance = Field(description="largest |output − golden| accepted")
+    golden_tolerances: dict[str, Tolerance] = Field(
         {}, description="the same of single outputs, by name; the one above is for all others"
     )
     parent: Sha256 | None = Field(None, description="model.tflite this one was made from")

@@ -227,3 +227,37 @@ def test_missing_pieces_are_named(tmp_path: Path, classifier: Path) -> None:
     (classifier / bundle.MANIFEST).write_text("{}")
     with pytest.raises(BadInputError, match=r"manifest\.json: .*required"):
         bundle.read(classifier)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("std", "0"),
+        ("std", "-1"),
+        ("std", "1e-50"),  # is 0 in float32
+        ("std", "1e300"),
+        ("std", "NaN"),
+        ("std", "Infinity"),
+        ("mean", "1e300"),  # is infinite in float32
+        ("mean", "NaN"),
+        ("mean", "-Infinity"),
+    ],
+)
+def test_a_preprocessing_without_finite_results_is_refused(
+    classifier: Path, field: str, value: str
+) -> None:
+    path = classifier / bundle.MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest["preprocessing"][field][1] = "here"
+    path.write_text(json.dumps(manifest).replace('"here"', value))
+    with pytest.raises(BadInputError, match=rf"preprocessing\.image\.{field}\.1: Input should be"):
+        bundle.read(classifier)
+
+
+@pytest.mark.parametrize("field", ["temperature", "golden_tolerance"])
+def test_what_would_let_anything_pass_is_refused(classifier: Path, field: str) -> None:
+    path = classifier / bundle.MANIFEST
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {field: float("inf")}))
+    with pytest.raises(BadInputError, match=f"{field}: Input should be a finite number"):
+        bundle.read(classifier)
