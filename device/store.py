@@ -10,6 +10,7 @@ anything changes; a full disk or a crash on the way leaves the old one current.
 
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -22,6 +23,8 @@ from device import bundle, files, unpacking
 from device.errors import BadInputError, FieldwrenError
 from device.manifest import Manifest
 from device.signing import Policy
+
+log = logging.getLogger(__name__)
 
 CURRENT, PREVIOUS = "current", "previous"
 INCOMING = ".incoming-"  # folders of unfinished installations
@@ -68,18 +71,21 @@ class Store:
         try:
             with self._locked(), self._incoming() as incoming:
                 unpacking.unpack(source, incoming)
-                found = bundle.load(incoming, policy=self._policy, key_folders=self._keys).bundle
+                found = self._verified(incoming, source)
                 _keep_listed(incoming, found.manifest)
                 home = self.folder / found.manifest.name
                 home.mkdir(exist_ok=True)
                 target = home / f"{found.manifest.version}-{_digest(incoming)[:8]}"
                 _move_in(incoming, target)
                 self._point(home, target)
-                return self._look(target)
+                installed = self._look(target)
         except OSError as error:
             raise FieldwrenError(
                 f"{source}: not installed: {error.strerror or error}; nothing has changed"
             ) from error
+        if not installed.signed and self._policy is Policy.WARN:
+            log.warning("%s: no trusted key signed this bundle", source)
+        return installed
 
     def rollback(self, name: str) -> Installed:
         """Make the previous version current again, and the current one previous.
@@ -112,6 +118,16 @@ class Store:
             for path in sorted(home.iterdir())
             if path.is_dir() and not path.is_symlink() and path.name[0] != "."
         ]
+
+    def _verified(self, incoming: Path, source: Path) -> bundle.Bundle:
+        """What was unpacked; what is wrong with it is said of its source, which the user knows."""
+        policy = Policy.REQUIRED if self._policy is Policy.REQUIRED else Policy.OFF
+        try:
+            return bundle.load(incoming, policy=policy, key_folders=self._keys).bundle
+        except BadInputError as error:
+            inside = f"{source}/" if source.is_dir() else f"{source}: "
+            reason = str(error).replace(f"{incoming}/", inside)
+            raise BadInputError(reason.replace(str(incoming), str(source))) from error
 
     def _look(self, path: Path) -> Installed:
         home = path.parent
