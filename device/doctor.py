@@ -4,8 +4,9 @@ Each check looks at one thing, with the code the apps use, and changes nothing.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,14 @@ from device.microphone import Microphone
 
 BROKER_TIMEOUT = 10.0  # seconds for the broker's answer
 FIRST_BLOCK = 3.0  # seconds until a microphone delivers
+
+Check = tuple[str, Callable[[], Finding]]  # what it is about, and how to look
+MACHINE: tuple[Check, ...] = (
+    ("runtime", runtime),
+    ("clock", clock),
+    ("memory", memory),
+    ("processor", processor),
+)
 
 
 def command(
@@ -44,7 +53,11 @@ def command(
 
 
 def examine(file: Path | None) -> Iterator[Finding]:
-    """Every check in turn; those of the station need a configuration that can be read."""
+    """Every check in turn; those of the station need a configuration that can be read.
+
+    Where this user may not look, that is what the check has found, and the next one follows.
+    """
+    checks: tuple[Check, ...] = ()
     if file is not None:
         try:
             settings = config.load(file)
@@ -54,11 +67,19 @@ def examine(file: Path | None) -> Iterator[Finding]:
             )
         else:
             yield _configuration(file, settings)
-            yield from _station(settings, file.absolute().parent)
-    yield runtime()
-    yield clock()
-    yield memory()
-    yield processor()
+            checks = tuple(_station(settings, file.absolute().parent))
+    for check, look in (*checks, *MACHINE):
+        try:
+            yield look()
+        except OSError as error:
+            where = "" if error.filename is None else f"{error.filename}: "
+            yield fail(check, f"{where}{error.strerror or error}", _advice(error))
+
+
+def _advice(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "let this user read it, with the folders above it, or start as the user who may"
+    return "look after this file and its disk"
 
 
 def _configuration(file: Path, settings: config.Config) -> Finding:
@@ -70,15 +91,16 @@ def _configuration(file: Path, settings: config.Config) -> Finding:
     return ok("configuration", f"{file}: station {settings.station}, {' and '.join(parts)}")
 
 
-def _station(settings: config.Config, base: Path) -> Iterator[Finding]:
-    if settings.birds is not None:
-        yield _bundle("birds bundle", settings.birds.bundle, "classify", settings.bundles)
-        yield _camera(settings.birds, base)
-    if settings.speech is not None:
-        yield _bundle("speech bundle", settings.speech.bundle, "enhance", settings.bundles)
-        yield _microphone(settings.speech, base)
-    yield _broker(settings.mqtt)
-    yield state_folder(settings)
+def _station(settings: config.Config, base: Path) -> Iterator[Check]:
+    birds, speech, rules = settings.birds, settings.speech, settings.bundles
+    if birds is not None:
+        yield "birds bundle", partial(_bundle, "birds bundle", birds.bundle, "classify", rules)
+        yield "camera", partial(_camera, birds, base)
+    if speech is not None:
+        yield "speech bundle", partial(_bundle, "speech bundle", speech.bundle, "enhance", rules)
+        yield "microphone", partial(_microphone, speech, base)
+    yield "broker", partial(_broker, settings.mqtt)
+    yield "disk", partial(state_folder, settings)
 
 
 def _bundle(check: str, path: Path, task: str, rules: config.Bundles) -> Finding:

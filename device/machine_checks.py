@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from device import config, machine
+from device.files import NO_ROOM
 from device.findings import Finding, fail, ok, warn
 
 RUNTIMES = ("ai-edge-litert", "tflite-runtime")
@@ -62,15 +63,18 @@ def processor() -> Finding:
 
 def state_folder(settings: config.Config) -> Finding:
     """Whether outbox, snapshots and bundles have a place."""
-    folder = settings.state_dir
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    folder = existing = settings.state_dir
+    room = MIN_DISK + settings.outbox.max_bytes // MB
+    make_room = f"make room: {room} MB are needed"
     try:
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
         with tempfile.TemporaryFile(dir=existing) as probe:
             probe.write(b"doctor")
     except OSError as error:
-        return fail("disk", f"{existing}: {error.strerror}", f"let this user write {folder}")
+        advice = make_room if error.errno in NO_ROOM else f"let this user write {folder}"
+        return fail("disk", f"{existing}: {error.strerror}", advice)
     free = shutil.disk_usage(existing).free // MB
-    found, needed = f"{folder}: {free} MB free", MIN_DISK + settings.outbox.max_bytes // MB
-    if free < needed:
-        return warn("disk", found, f"make room: {needed} MB are needed")
+    found = f"{folder}: {free} MB free"
+    if free < room:
+        return warn("disk", found, make_room)
     return ok("disk", found)

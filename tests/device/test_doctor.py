@@ -1,6 +1,9 @@
 """The doctor sees what is wrong and says what to do."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from device import machine_checks, signing
 from device.__main__ import cli
 from device.config import Config, Outbox
 from device.findings import Status
+from tests.full_disk import room
 
 STATION = """
 station = "garden"
@@ -29,6 +33,13 @@ bundle = "{classifier}"
 device = "speech.wav"
 bundle = "{enhancer}"
 """
+CHECKS = (
+    *("configuration", "birds bundle", "camera", "speech bundle", "microphone"),
+    *("broker", "disk", "runtime", "clock", "memory", "processor"),
+)
+# root, too, may then read only what its permissions say
+FREE = "-dac_override,-dac_read_search"
+ORDINARY = ("setpriv", "--bounding-set", FREE) if os.geteuid() == 0 else ()
 Change = Callable[[Path], None]
 
 
@@ -138,6 +149,39 @@ def test_one_thing_wrong(station: Path, change: Change, check: str, reason: str)
     assert found[check]["advice"]
 
 
+@pytest.mark.parametrize(
+    ("closed", "check"),
+    [
+        ("colours/model.tflite", "birds bundle"),
+        ("colours", "birds bundle"),
+        ("identity/golden.npz", "speech bundle"),
+        ("feeder", "camera"),
+        ("speech.wav", "microphone"),
+        ("closed", "disk"),
+    ],
+)
+def test_what_this_user_may_not_see_hides_nothing_else(
+    station: Path, closed: str, check: str
+) -> None:
+    (station.parent / "closed").mkdir()
+    replace('"state"', '"closed/state"')(station)
+    (station.parent / closed).chmod(0)
+    try:
+        done = subprocess.run(
+            [*ORDINARY, sys.executable, "-m", "device", "doctor", "--config", station, "--json"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        (station.parent / closed).chmod(0o700)
+    found = {finding["check"]: finding for finding in json.loads(done.stdout)}
+    assert (done.returncode, tuple(found)) == (1, CHECKS), done.stderr
+    assert [name for name, finding in found.items() if finding["status"] == "fail"] == [check]
+    assert str(station.parent / closed) in found[check]["found"]
+    assert found[check]["advice"]
+
+
 def test_refused_credentials(station: Path, tmp_path: Path) -> None:
     with Broker(tmp_path / "closed", password="right") as closed:
         text = station.read_text().split("[birds]")[0].split("port")[0]
@@ -162,6 +206,13 @@ def test_a_state_folder_nobody_can_write(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     settings = Config(station="a", state_dir=tmp_path / "file" / "state")
     assert machine_checks.state_folder(settings).status is Status.FAIL
+
+
+def test_a_full_disk_is_no_question_of_rights(tmp_path: Path) -> None:
+    with room(0):
+        finding = machine_checks.state_folder(Config(station="a", state_dir=tmp_path))
+    assert finding.status is Status.FAIL
+    assert "make room" in finding.advice and "let this user" not in finding.advice
 
 
 def test_too_little_room_is_a_warning(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Whole files or none, and whose name is said where one cannot be written."""
 
 import os
-import resource
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from device import files
+from tests.full_disk import room
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -43,21 +43,10 @@ def test_an_error_before_anything_is_written_names_the_target(tmp_path: Path) ->
         assert raised.value.filename == str(target)
 
 
-@contextmanager
-def _room(size: int) -> Iterator[None]:
-    """Inside, no file can become larger: what a full disk does to one."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_full_disk_names_the_target(tmp_path: Path) -> None:
     target = tmp_path / "a"
     for write in (files.write_bytes, files.write_once):
-        with pytest.raises(OSError, match="too large") as raised, _room(1000):
+        with pytest.raises(OSError, match="too large") as raised, room(1000):
             write(target, bytes(10_000))
         assert raised.value.filename == str(target)
         assert not list(tmp_path.iterdir())
