@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 
+from device.errors import BadInputError
 from device.frames import Camera
 from device.live_camera import LiveCamera
 from device.recording import Recording
@@ -34,6 +35,10 @@ def connect(
         BadInputError: no such file, device or address, or it gives no picture.
     """
     silence()
+    try:
+        source.encode()
+    except UnicodeEncodeError as error:
+        raise BadInputError(f"{source}: no UTF-8, which messages need: rename it") from error
     if is_live(source):
         return LiveCamera(source, public(source), open_timeout, read_timeout, max_fps)
     return Recording(source, pace, max_fps)

@@ -4,8 +4,10 @@ A recording waits for its reader: no thread, frames in order, optionally at thei
 """
 
 import logging
+import os
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -95,7 +97,9 @@ class Pictures:
         """Go to the next picture; one that cannot be read is left out with a warning."""
         while self._paths:
             path = self._paths.pop(0)
-            self._image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            # as bytes: OpenCV crashes on a name that is not UTF-8
+            name: Any = os.fsencode(path)
+            self._image = cv2.imread(name, cv2.IMREAD_COLOR)
             if self._image is not None:
                 return True
             log.warning("%s: not a readable picture, left out", path)

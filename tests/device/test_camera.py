@@ -1,5 +1,8 @@
 """Recordings as cameras: their own clock, their order, what cannot be opened."""
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -169,3 +172,32 @@ def test_kinds_of_source(source: str, kind: str, live: bool) -> None:
 )
 def test_credentials_are_not_shown(source: str, shown: str) -> None:
     assert camera.public(source) == shown
+
+
+NOT_UTF_8 = """
+import sys
+from device import camera
+from device.errors import BadInputError
+
+try:
+    with camera.connect(sys.argv[1], pace=False) as eye:
+        print(len(list(eye)), "frames")
+except BadInputError as error:
+    print(ascii(str(error)))
+"""
+
+
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    """In a process of its own: OpenCV crashes on them."""
+
+    def played(source: Path) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-c", NOT_UTF_8, source], capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout
+
+    name = os.fsdecode(b"caf\xe9.jpg")
+    (tmp_path / name).write_bytes(images.jpeg(numbered(1)))
+    assert played(tmp_path) == (0, "1 frames\n")
+    code, told = played(tmp_path / name)
+    assert code == 0 and "no UTF-8" in told
