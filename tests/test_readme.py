@@ -31,3 +31,9 @@ def test_a_network_of_ones_own_is_pruned_in_ten_lines(
     assert count.macs(net, batches[0][0][:1]) < 0.4 * before
     steps = own.split("\n\n")[1].strip().splitlines()
     assert len(steps) <= 10
+
+
+def test_the_programs_that_a_pi_is_told_to_start_are_in_packages_it_was_told_to_install() -> None:
+    text = README.read_text()
+    (installed,) = re.findall(r"apt-get install (python3-venv .*)", text)
+    assert "mosquitto_sub" in text and "mosquitto-clients" in installed.split()
