@@ -172,8 +172,7 @@ def test_no_number_of_the_environment_is_infinite(
 def test_devices_may_be_numbers(write: Write) -> None:
     settings = config.load(
         write(
-            'station = "a"\n[birds]\nsource = 0\nbundle = "b"\n'
-            '[speech]\ndevice = 3\nbundle = "b"\n'
+            'station = "a"\n[birds]\nsource = 0\nbundle = "b"\n[speech]\ndevice = 3\nbundle = "b"\n'
         )
     )
     assert settings.birds is not None and settings.birds.source == "0"
