@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}  # what is written, by suffix, 16 bits
 UNKNOWN = 2**63 - 1  # frames, in libsndfile
+PROBE = 65_536  # bytes; a block of sound that did not fit left less
 RATES = (1_000, 768_000)  # Hz; beyond these it is a broken header, not sound
 
 
@@ -182,15 +183,14 @@ class SoundReader:
 class SoundWriter:
     """Mono samples into an open 16-bit file. Made by `writing`."""
 
-    def __init__(self, path: Path, target: soundfile.SoundFile) -> None:
-        self._path, self._target = path, target
+    def __init__(self, target: soundfile.SoundFile) -> None:
+        self._target = target
+        self.frames = 0
 
     def write(self, samples: Array) -> None:
         """Append samples; what is beyond full scale is clipped."""
-        try:
-            self._target.write(to_pcm(samples))
-        except (OSError, RuntimeError) as error:
-            raise FieldwrenError(f"{self._path}: cannot write: {_reason(error)}") from error
+        self._target.write(to_pcm(samples))
+        self.frames += len(samples)
 
 
 @contextmanager
@@ -199,6 +199,7 @@ def writing(path: Path, rate: int) -> Iterator[SoundWriter]:
 
     Raises:
         BadInputError: the suffix is unknown, or nothing can be written there.
+        FieldwrenError: the disk is full, or libsndfile cannot write.
     """
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
@@ -209,13 +210,35 @@ def writing(path: Path, rate: int) -> Iterator[SoundWriter]:
         raise BadInputError(f"{path}: is a folder")
     try:
         with files.replacing(path) as temporary:
-            target = soundfile.SoundFile(
-                temporary, "w", samplerate=rate, channels=1, format=kind, subtype="PCM_16"
-            )
-            with target:
-                yield SoundWriter(path, target)
+            try:
+                target = soundfile.SoundFile(
+                    temporary, "w", samplerate=rate, channels=1, format=kind, subtype="PCM_16"
+                )
+                with target:
+                    writer = SoundWriter(target)
+                    yield writer
+                _check_end(temporary, writer.frames)
+            except (soundfile.LibsndfileError, EOFError) as error:
+                _probe(temporary)
+                raise FieldwrenError(f"{path}: cannot write: {_reason(error)}") from error
     except OSError as error:
-        raise BadInputError(f"{path}: cannot write: {error.strerror}") from error
+        refusal = FieldwrenError if error.errno in files.NO_ROOM else BadInputError
+        raise refusal(f"{path}: cannot write: {error.strerror}") from error
+
+
+def _check_end(path: Path, frames: int) -> None:
+    """EOFError where the last frame is missing: FLAC's is written at the end, in vain or not."""
+    if frames:
+        with soundfile.SoundFile(path) as written:
+            written.seek(frames - 1)
+            if not len(written.read(1)):
+                raise EOFError("cut short")
+
+
+def _probe(path: Path) -> None:
+    """OSError where more cannot be written: libsndfile keeps to itself that a disk is full."""
+    with path.open("ab") as file:
+        file.write(bytes(PROBE))
 
 
 def _reason(error: Exception) -> str:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device.audio import UNKNOWN, Resampler, SoundReader, writing
-from device.errors import BadInputError
+from device.errors import BadInputError, FieldwrenError
 from device.samples import Array, dbfs, energy, from_pcm, to_pcm, without_broken
+from tests.full_disk import room
 
 
 def sine(rate: int, seconds: float) -> Array:
@@ -66,6 +67,23 @@ def test_a_failure_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
         raise KeyError
     assert [p.name for p in tmp_path.iterdir()] == ["sound.wav"]
     assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+@pytest.mark.parametrize("size", [0, 100, 8192, 19_000])
+def test_a_full_disk_is_said_to_be_full(tmp_path: Path, suffix: str, size: int) -> None:
+    """libsndfile says "System error"; it is no fault of what the user typed."""
+    noise = np.random.default_rng(0).uniform(-1, 1, 10_000).astype(np.float32)
+    path = tmp_path / f"sound{suffix}"
+    with (
+        pytest.raises(FieldwrenError) as raised,
+        room(size),
+        writing(path, 16_000) as writer,
+    ):
+        writer.write(noise)
+    assert str(raised.value) == f"{path}: cannot write: File too large"
+    assert raised.value.exit_code == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
