@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic.fields import FieldInfo
@@ -68,6 +69,20 @@ class Mqtt(Section):
         "homeassistant", pattern=rf"^{IN_TOPICS}*$", description="Home Assistant; empty = off"
     )
     keepalive: int = Field(20, ge=5, le=65535, description="seconds")
+
+    @field_validator("host")
+    @classmethod
+    def _host_can_be_asked_for(cls, host: str) -> str:
+        """The resolver refuses these only while the app runs. Not shown: a URL has a password."""
+        if "/" in host or not host.isprintable() or " " in host:
+            raise ValueError("not a host name: give a name or an address, such as broker.lan")
+        try:
+            host.encode("idna")  # as socket.getaddrinfo does
+        except UnicodeError as error:
+            raise ValueError(
+                "not a host name: between dots it needs 1 to 63 characters that names may have"
+            ) from error
+        return host
 
     @model_validator(mode="after")
     def _password_has_user(self) -> Self:

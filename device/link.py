@@ -5,6 +5,7 @@ acknowledgements are noted, `wake` is set, and whoever waits for `wake` acts on 
 """
 
 import contextlib
+import itertools
 import logging
 import secrets
 import socket
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 
 START_TIMEOUT = 5.0  # seconds open() waits for the broker's first answer
 STOP_TIMEOUT = 2.0  # seconds close() waits for its last message to be acknowledged
-VOLATILE_LIMIT = 64  # volatile messages not yet written to the socket: 1.3 s of audio
+VOLATILE_LIMIT = 64  # volatile messages of a topic not yet written to the socket: 1.3 s of audio
 # bytes the kernel is asked to hold of what was written: left to itself it grows to megabytes,
 # which a slow network takes minutes to carry, and the answer to a ping comes after them
 SEND_BUFFER = 16 * 1024
@@ -71,9 +72,12 @@ class Link:
         self._closing = False
         self._failure: mqtt.Failure | None = None
         self._counters, self._counting = Counters(), threading.Lock()
-        self._volatile: list[MQTTMessageInfo] = []
+        self._volatile: dict[str, list[MQTTMessageInfo]] = {}  # by topic
         self._volatile_lock = threading.Lock()
-        self._client = client = mqtt.new_client(settings, f"{name}-{secrets.token_hex(4)}")
+        self._death: Exception | None = None
+        self._client = client = mqtt.new_client(
+            settings, f"{name}-{secrets.token_hex(4)}", self._on_death
+        )
         client.will_set(status, will, qos=1, retain=True)
         client.on_pre_connect = self._on_pre_connect
         client.on_socket_open = self._on_socket_open
@@ -92,6 +96,11 @@ class Link:
     def counters(self) -> Counters:
         """A snapshot."""
         return self._counters
+
+    @property
+    def death(self) -> Exception | None:
+        """What ended the network thread, so that nothing is sent any more; None while it runs."""
+        return self._death
 
     def count(self, **more: int) -> None:
         """Add to the counters, from any thread."""
@@ -126,20 +135,26 @@ class Link:
     def send(self, topic: str, payload: bytes, qos: int = 0, retain: bool = False) -> bool:
         """Publish now or never. False, and counted as dropped, when offline or too slow."""
         with self._volatile_lock:
-            self._volatile = [info for info in self._volatile if _is_waiting(info)]
+            # each topic has its own room: sound that is too much keeps no telemetry from passing
+            waiting = [info for info in self._volatile.get(topic, ()) if _is_waiting(info)]
+            self._volatile[topic] = waiting
             info = None
-            if self.connected and len(self._volatile) < VOLATILE_LIMIT:
+            if self.connected and len(waiting) < VOLATILE_LIMIT:
                 info = self._client.publish(topic, payload, qos, retain)
             if info is None or info.rc != MQTT_ERR_SUCCESS:
                 self.count(dropped=1)
                 return False
-            self._volatile.append(info)
+            waiting.append(info)
         self.count(sent=1)
         return True
 
-    def publish(self, topic: str, payload: bytes) -> int | None:
-        """Publish at QoS 1; the id under which `answers` will tell, or None when offline."""
-        info = self._client.publish(topic, payload, qos=1)
+    def publish(self, topic: str, payload: bytes, retain: bool = False) -> int | None:
+        """Publish at QoS 1, whatever else waits: the caller bounds how many are under way.
+
+        Returns:
+            The id under which `answers` will tell, or None when offline.
+        """
+        info = self._client.publish(topic, payload, 1, retain)
         if info.rc != MQTT_ERR_SUCCESS:
             return None
         self.count(sent=1)
@@ -160,8 +175,9 @@ class Link:
         # paho would send these again, out of order: the durable ones are in the outbox
         client.drop_out_messages()
         with self._volatile_lock:
-            self.count(dropped=sum(_is_waiting(info) for info in self._volatile))
-            self._volatile = []
+            infos = itertools.chain.from_iterable(self._volatile.values())
+            self.count(dropped=sum(map(_is_waiting, infos)))
+            self._volatile = {}
 
     def _on_socket_open(self, client: Client, _: Any, opened: Any) -> None:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # of TLS, too
@@ -201,6 +217,12 @@ class Link:
             log.warning("connection to broker %s lost: %s", mqtt.address(self._settings), reason)
         elif self._failure is None:
             self._failed(mqtt.unreachable(self._settings, None))
+
+    def _on_death(self, error: Exception) -> None:
+        self._death, self.session = error, ""
+        self._online.clear()
+        self._answered.set()
+        self.wake.set()
 
     def _failed(self, failure: mqtt.Failure) -> None:
         """One line per kind of trouble, however often it comes back; open() raises its own."""

@@ -4,11 +4,12 @@ import queue
 import secrets
 import ssl
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from device import config
@@ -30,13 +31,37 @@ class Failure:
     permanent: bool
 
 
-def new_client(settings: config.Mqtt, client_id: str) -> Client:
+class Network(Client):
+    """paho's client. What ends its network thread it would only print; `on_death` hears of it."""
+
+    def __init__(self, client_id: str, on_death: Callable[[Exception], None]) -> None:
+        super().__init__(
+            CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5
+        )
+        self._on_death = on_death
+
+    def loop_forever(
+        self, timeout: float = 1.0, retry_first_connection: bool = False
+    ) -> MQTTErrorCode:
+        """What the network thread runs."""
+        try:
+            return super().loop_forever(timeout, retry_first_connection)
+        except Exception as error:  # whatever it is, somebody must hear of it
+            self._on_death(error)
+            return MQTTErrorCode.MQTT_ERR_UNKNOWN
+
+
+def new_client(
+    settings: config.Mqtt, client_id: str, on_death: Callable[[Exception], None]
+) -> Client:
     """An MQTT 5 client with credentials, TLS and back-off, not connected yet.
 
+    Args:
+        on_death: called with what has ended the network thread for good.
     Raises:
         BadInputError: an unreadable password or CA file.
     """
-    client = Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
+    client = Network(client_id, on_death)
     client.connect_timeout = CONNECT_TIMEOUT
     client.reconnect_delay_set(BACK_OFF_FIRST, BACK_OFF_MOST)
     if settings.username is not None:
@@ -83,8 +108,10 @@ def probe(settings: config.Mqtt, timeout: float) -> Failure | None:
     Raises:
         BadInputError: an unreadable password or CA file.
     """
-    client = new_client(settings, f"fieldwren-probe-{secrets.token_hex(4)}")
     answers: queue.Queue[Failure | None] = queue.Queue()
+
+    def on_death(error: Exception) -> None:
+        answers.put(unreachable(settings, error))
 
     def on_connect(client: Client, _: Any, flags: Any, reason: ReasonCode, more: Any) -> None:
         answers.put(refused(settings, reason) if reason.is_failure else None)
@@ -92,6 +119,7 @@ def probe(settings: config.Mqtt, timeout: float) -> Failure | None:
     def on_connect_fail(client: Client, _: Any) -> None:
         answers.put(unreachable(settings, sys.exception()))
 
+    client = new_client(settings, f"fieldwren-probe-{secrets.token_hex(4)}", on_death)
     client.on_connect, client.on_connect_fail = on_connect, on_connect_fail
     client.connect_async(settings.host, settings.port, settings.keepalive, clean_start=True)
     client.loop_start()

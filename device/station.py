@@ -43,6 +43,8 @@ class Station:
         self._emptier = threading.Condition()
         self._failure: Exception | None = None  # that ended the sender
         # the sender's own
+        self._unannounced = False  # status and discovery are due
+        self._announced: dict[int, str] = {}  # their topics by message id, until acknowledged
         self._session = ""  # the connection that the following belong to
         self._in_flight: dict[int, Row] = {}  # by message id
         self._cursor = 0  # the last row sent
@@ -88,13 +90,14 @@ class Station:
         """Called now and then, so that the app does not run on with nothing being sent.
 
         Raises:
-            FieldwrenError: the sender has come to an end by itself.
+            FieldwrenError: the sender or the network thread has come to an end by itself.
         """
-        if self._failure is not None:
+        failure = self._failure or self._link.death
+        if failure is not None:
             raise FieldwrenError(
                 f"sending to broker {mqtt.address(self._config.mqtt)} ended: "
-                f"{type(self._failure).__name__}: {self._failure}"
-            ) from self._failure
+                f"{type(failure).__name__}: {failure}"
+            ) from failure
 
     def wait_connected(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds; whether connected."""
@@ -147,16 +150,17 @@ class Station:
             if self._link.connected:
                 self._keep_session()
                 self._answer_messages()
+                self._announce()
                 self._ship()
 
     def _settle(self) -> None:
         """Delete what the broker has acknowledged; leave what it refused for later."""
         while self._link.answers:
             mid, reason = self._link.answers.popitem()
-            row = self._in_flight.pop(mid, None)
+            row, announced = self._in_flight.pop(mid, None), self._announced.pop(mid, None)
             if reason.is_failure:
                 self._link.count(refused=1)
-                what = row.topic if row else "a message"
+                what = row.topic if row else announced or "a message"
                 log.warning("the broker refused %s (%s): check its access rules", what, reason)
                 if row:
                     self._retry_at = time.monotonic() + REFUSED_RETRY
@@ -174,7 +178,9 @@ class Station:
         if session and session != self._session:
             self._session, self._cursor, self._retried, self._retry_at = session, 0, 0, None
             self._in_flight.clear()
-            self._announce()
+            self._announced.clear()
+            self._unannounced = True
+            self._announce()  # first: what was retained of us is no news
             self._link.subscribe(self._watched())
         elif self._retry_at and time.monotonic() >= self._retry_at and not self._in_flight:
             self._cursor, self._retried, self._retry_at = 0, self._cursor, None
@@ -184,7 +190,7 @@ class Station:
         while self._link.messages:
             topic, payload = self._link.messages.popitem()
             if payload == (OFFLINE if topic == self.topic(STATUS) else ONLINE):
-                self._announce()
+                self._unannounced = True
 
     def _ship(self) -> None:
         """Publish waiting rows in id order, as many as may be in flight."""
@@ -202,12 +208,22 @@ class Station:
             self._cursor = row.id
 
     def _announce(self) -> None:
-        """The retained status, and our entities in Home Assistant."""
-        self.send(self.topic(STATUS), ONLINE, qos=1, retain=True)
+        """The retained status, and our entities in Home Assistant, when due.
+
+        They pass by what waits, but never twice: the last ones must have arrived.
+        """
+        if not self._unannounced or self._announced:
+            return
+        due = {self.topic(STATUS): ONLINE}
         if self._config.mqtt.discovery_prefix:
             topic = discovery.config_topic(self._config, self._app)
-            content = discovery.announcement(self._config, self._app)
-            self.send(topic, content, qos=1, retain=True)
+            due[topic] = discovery.announcement(self._config, self._app)
+        for topic, content in due.items():
+            mid = self._link.publish(topic, content, retain=True)
+            if mid is None:
+                return  # offline; the next connection begins anew
+            self._announced[mid] = topic
+        self._unannounced = False
 
     def _watched(self) -> list[str]:
         topics = [self.topic(STATUS)]

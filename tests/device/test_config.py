@@ -72,6 +72,11 @@ def test_relative_paths_start_at_the_file(write: Write, tmp_path: Path) -> None:
         ('station = "a"\n[mqtt]\ndiscovery_prefix = "a/#"', r"mqtt\.discovery_prefix: "),
         ('station = "a"\n[mqtt]\ndiscovery_prefix = "+"', r"mqtt\.discovery_prefix: "),
         ('station = "a"\n[mqtt]\nhost = ""', r"mqtt\.host: "),
+        ('station = "a"\n[mqtt]\nhost = "mqtt..local"', r"mqtt\.host: not a host name: "),
+        ('station = "a"\n[mqtt]\nhost = ".local"', r"mqtt\.host: not a host name: "),
+        (f'station = "a"\n[mqtt]\nhost = "{"x" * 64}.lan"', r"mqtt\.host: not a host name: "),
+        ('station = "a"\n[mqtt]\nhost = "a\\u0000b"', r"mqtt\.host: not a host name: "),
+        ('station = "a"\n[mqtt]\nhost = "mqtt://u:Hammer@b"', r"mqtt\.host: not a host name: "),
         ('station = "a"\n[mqtt]\nkeepalive = 65536', r"mqtt\.keepalive: .*65535"),
         ('station = "a"\n[mqtt]\npassword = "Hammer"', r"mqtt: a password without a username"),
         ('station = "a"\n[mqtt]\npassword_file = "s"', r"mqtt: a password without a username"),
@@ -99,6 +104,13 @@ def test_what_is_wrong_is_named(write: Write, text: str, reason: str) -> None:
     with pytest.raises(BadInputError, match=rf"fieldwren\.toml: {reason}") as caught:
         config.load(write(text))
     assert "\n" not in str(caught.value) and "Hammer" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "host", ["::1", "fe80::1%eth0", "192.168.0.2", "broker.lan.", "bücher.example", "x" * 63]
+)
+def test_hosts_that_can_be_looked_up(write: Write, host: str) -> None:
+    assert config.load(write(f'station = "a"\n[mqtt]\nhost = "{host}"')).mqtt.host == host
 
 
 def test_no_file_and_no_text(tmp_path: Path) -> None:

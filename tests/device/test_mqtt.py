@@ -116,9 +116,9 @@ def test_an_unusable_authority_file_is_bad_input(tmp_path: Path, content: str | 
     if content is not None:
         path.write_text(content)
     with pytest.raises(BadInputError, match=r"mqtt\.ca_file"):
-        mqtt.new_client(settings(FREE, ca_file=path), "x")
+        mqtt.new_client(settings(FREE, ca_file=path), "x", print)
 
 
 def test_an_unreadable_password_file_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"mqtt.password_file: .*No such file"):
-        mqtt.new_client(settings(FREE, username="x", password_file=tmp_path / "none"), "x")
+        mqtt.new_client(settings(FREE, username="x", password_file=tmp_path / "none"), "x", print)

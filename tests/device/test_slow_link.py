@@ -11,7 +11,7 @@ from apps.demo.broker import Broker
 from device.station import Station
 from tests.slow_link import SlowLink
 from tests.stations import TOPIC, Make, arrived, eventually, post
-from tests.subscriber import Subscriber
+from tests.subscriber import PATIENCE, Subscriber, retained
 
 AUDIO = "hermes/x"
 FRAMES = 50  # of audio, in a second
@@ -55,3 +55,26 @@ def test_audio_is_dropped_not_late(broker: Broker, slow: SlowLink, make: Make) -
         assert arrived(subscriber.wait(lambda all_: bool(arrived(all_)))) == [(0, False)]
         assert station.connected and station.counters.reconnects == 0
         slow.release()  # so that the station can say goodbye
+
+
+def test_a_retained_state_passes_by_what_waits(broker: Broker, slow: SlowLink, make: Make) -> None:
+    status, home = "fieldwren/garden/status", "homeassistant/status"
+    config = "homeassistant/device/fieldwren_garden_birds/config"
+    station = make(slow.port)
+    with Subscriber(broker.port, status, config) as subscriber:
+        station.start()
+        post(station, range(1))
+        assert station.flush(PATIENCE) == 0  # what was sent before it has arrived, too
+        # more than the kernel and the link hold, so that nothing of it is ever written completely
+        slow.throttle()
+        while station.send(AUDIO, bytes(200_000)):
+            pass
+        assert station.send(f"{status}/other", b"x", qos=1, retain=True), "room of its own"
+        before = station.counters
+        subscriber.client.publish(home, b"online")
+        eventually(lambda: station.counters != before, "the station answers Home Assistant")
+        assert station.counters.dropped == before.dropped
+        slow.release()
+        subscriber.wait(lambda all_: [m.topic for m in all_].count(config) == 2)
+        assert subscriber.on(status) == [b"online", b"online"]
+    assert retained(broker.port, status) == b"online"
