@@ -127,9 +127,9 @@ errors.run(cli)
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_who_is_told_to_end_clears_up(tmp_path: Path, number: signal.Signals) -> None:
-    script = f"import signal; signal.signal({int(number)}, signal.SIG_DFL)\n{STOPPED}"  # under nohup
+    not_ignored = f"import signal; signal.signal({int(number)}, signal.SIG_DFL)\n"  # under nohup
     done = subprocess.run(
-        [sys.executable, "-c", script, tmp_path / "a", str(int(number))],
+        [sys.executable, "-c", not_ignored + STOPPED, tmp_path / "a", str(int(number))],
         capture_output=True,
         text=True,
         check=False,
