@@ -22,6 +22,8 @@ BACK_OFF_FIRST, BACK_OFF_MOST = 1, 30  # seconds between attempts, doubling
 WRONG_CREDENTIALS = (0x86, 0x87, 0x8C)  # user name or password, not authorized, method
 NOT_MQTT_5 = (0x01, 0x84)  # unacceptable protocol version, in 3.1.1 and in 5
 
+NOT_YET_VALID = 9  # a certificate to this clock: OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -97,6 +99,9 @@ def refused(settings: config.Mqtt, reason: ReasonCode) -> Failure:
 def unreachable(settings: config.Mqtt, error: BaseException | None) -> Failure:
     """No answer: the network, the name, or TLS."""
     where = f"broker {address(settings)}"
+    if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code == NOT_YET_VALID:
+        # a Pi begins with the hour it was switched off at, until the network sets its clock
+        return Failure(f"{where}: TLS: {error}: is this machine's clock right?", permanent=False)
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
         return Failure(f"{where}: TLS: {error}: check mqtt.ca_file and mqtt.port", permanent=True)
     return Failure(f"{where} cannot be reached: {error or 'connection closed'}", permanent=False)

@@ -3,7 +3,9 @@
 SQLite in WAL mode with synchronous=NORMAL: a put costs about 0.1 ms and survives the death of the
 process; a power cut can lose the last moments but never corrupts. Insert before publishing,
 delete after the acknowledgement, send what is left in id order. Bounded by rows, bytes and age:
-the oldest go first and are counted. One process owns the file (exclusive lock).
+the oldest go first and are counted. Age is counted while the file is open, by a clock that is never
+set, and goes on from the newest row: the date is no measure on a machine that starts with an old
+one. One process owns the file (exclusive lock).
 """
 
 import logging
@@ -36,7 +38,7 @@ class Row:
     id: int
     topic: str
     payload: bytes
-    created: float  # seconds since the epoch
+    created: float  # seconds, on the outbox's own clock
     session: str
 
 
@@ -57,13 +59,13 @@ class Outbox:
     Args:
         path: the database file; its folder is made.
         limits: bounds in rows, bytes (topics and payloads) and age.
-        clock: seconds since the epoch.
+        clock: seconds since whenever; it is never set.
     Raises:
         BadInputError: the file cannot be opened, or another process has it.
     """
 
     def __init__(
-        self, path: Path, limits: config.Outbox, clock: Callable[[], float] = time.time
+        self, path: Path, limits: config.Outbox, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.path, self._limits, self._clock = path, limits, clock
         self._lock = threading.RLock()
@@ -148,7 +150,7 @@ class Outbox:
         with self._database:
             cursor = self._database.execute(
                 "INSERT INTO outbox(topic, payload, created, session) VALUES (?, ?, ?, ?)",
-                (topic, payload, self._clock(), session),
+                (topic, payload, self._now(), session),
             )
             kept = self._trimmed(self._rows + 1, self._size + len(topic.encode()) + len(payload))
         self._last = cursor.lastrowid or self._last
@@ -160,7 +162,7 @@ class Outbox:
         Returns rows and bytes that stay, and how many went.
         """
         limits, last, before = self._limits, 0, rows
-        too_old = self._clock() - limits.max_age
+        too_old = self._now() - limits.max_age
         for row_id, created, length in self._database.execute(
             f"SELECT id, created, {SIZE} FROM outbox ORDER BY id"
         ):
@@ -207,9 +209,14 @@ class Outbox:
         found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
             raise _CorruptError(found)
-        self._rows, self._size = database.execute(
-            f"SELECT count(*), coalesce(sum({SIZE}), 0) FROM outbox"
+        self._rows, self._size, newest = database.execute(
+            f"SELECT count(*), coalesce(sum({SIZE}), 0), coalesce(max(created), 0) FROM outbox"
         ).fetchone()
+        self._begin: float = newest - self._clock()
+
+    def _now(self) -> float:
+        """Seconds on the clock that `created` is read from."""
+        return self._begin + self._clock()
 
     def _recovered(self, error: sqlite3.Error) -> bool:
         """Move a corrupt file aside and begin a new one. False when that is not the trouble."""

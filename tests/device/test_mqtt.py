@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from apps.demo.broker import USER, Broker
 from device import mqtt
-from device.config import Mqtt
+from device.config import Config, Mqtt
 from device.errors import BadInputError
+from device.station import Station
 
 TIMEOUT = 30.0
 FREE = 1  # a port nothing listens on
@@ -24,8 +25,8 @@ def settings(port: int, **more: object) -> Mqtt:
     return Mqtt.model_validate({"port": port, **more})
 
 
-def certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1 and its key, as files."""
+def certificate(folder: Path, name: str, begin: int = -1) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1 and its key, as files; valid in `begin` days."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
@@ -35,8 +36,8 @@ def certificate(folder: Path, name: str) -> tuple[Path, Path]:
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now + datetime.timedelta(days=begin))
+        .not_valid_after(now + datetime.timedelta(days=begin + 2))
         .add_extension(
             x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
             critical=False,
@@ -59,11 +60,11 @@ def certificate(folder: Path, name: str) -> tuple[Path, Path]:
 @pytest.fixture
 def tls_broker(tmp_path: Path) -> Iterator[Broker]:
     """A Mosquitto whose listener speaks TLS with the certificate tmp_path/broker.crt."""
-    public, private = certificate(tmp_path, "broker")
     broker = Broker(tmp_path / "mosquitto")
     config = tmp_path / "mosquitto" / "mosquitto.conf"
     with config.open("a") as more:
-        more.write(f"certfile {public}\nkeyfile {private}\n")
+        more.write(f"certfile {tmp_path}/broker.crt\nkeyfile {tmp_path}/broker.key\n")
+    certificate(tmp_path, "broker")
     with broker:
         yield broker
 
@@ -108,6 +109,35 @@ def test_tls_with_a_wrong_authority_is_permanent(tls_broker: Broker, tmp_path: P
     failure = mqtt.probe(settings(tls_broker.port, ca_file=stranger), TIMEOUT)
     assert failure is not None and failure.permanent
     assert "TLS" in failure.message and "mqtt.ca_file" in failure.message
+
+
+def test_an_old_clock_is_waited_for(tls_broker: Broker, tmp_path: Path) -> None:
+    used = tmp_path / "broker.crt", tmp_path / "broker.key"
+    good = [path.read_bytes() for path in used]
+    early = [path.read_bytes() for path in certificate(tmp_path, "early", begin=30)]  # in 30 days
+
+    def restart_with(files: list[bytes]) -> None:
+        for path, content in zip(used, files, strict=True):
+            path.write_bytes(content)
+        tls_broker.restart()
+
+    (tmp_path / "both.crt").write_bytes(good[0] + early[0])
+    restart_with(early)
+    trusting = settings(tls_broker.port, ca_file=tmp_path / "both.crt")
+    failure = mqtt.probe(trusting, TIMEOUT)
+    assert failure is not None and not failure.permanent
+    assert "certificate is not yet valid" in failure.message
+    assert "is this machine's clock right?" in failure.message
+
+    whole = Config(station="garden", state_dir=tmp_path / "state", mqtt=trusting)
+    station = Station(whole, "birds")
+    try:
+        station.start()
+        assert not station.connected
+        restart_with(good)  # stands for a clock that was set
+        assert station.wait_connected(TIMEOUT)
+    finally:
+        station.stop()
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])

@@ -40,7 +40,7 @@ def test_messages_survive_closing_in_order_with_their_time(path: Path) -> None:
     box = Outbox(path, LIMITS, lambda: now)
     rows = box.after(0, 100)
     assert [row.payload for row in rows] == [b"0", b"1", b"2", b"3", b"4"]
-    assert [row.created for row in rows] == [1.7e9 + n for n in range(5)]
+    assert [row.created for row in rows] == [0, 1, 2, 3, 4]
     assert {(row.topic, row.session) for row in rows} == {("a/b", "s1")}
     assert (len(box), box.size) == (5, 5 * 4)
 
@@ -77,6 +77,51 @@ def test_messages_do_not_outlive_their_age(path: Path) -> None:
     now = 61
     assert payloads(box) == [b"young"]
     assert box.counters.dropped == 1
+
+
+CLOCKS = """
+import sys, time
+from pathlib import Path
+real, off = time.time, float(sys.argv[2])
+time.time = lambda: real() + off
+from device import config
+from device.outbox import Outbox
+
+DAYS = 86_400
+box = Outbox(Path(sys.argv[1]), config.Outbox())
+print(*(row.payload.decode() for row in box.after(0, 16)))
+box.put("t", sys.argv[3].encode())
+for off in map(float, sys.argv[4:]):  # the clock is set
+    box.put("t", b"later")
+print(*(row.payload.decode() for row in box.after(0, 16)), box.counters.dropped)
+"""
+
+
+def test_a_clock_that_is_set_makes_nothing_old(path: Path) -> None:
+    month = 40 * 86_400
+
+    def run(*arguments: object) -> list[str]:
+        command = [sys.executable, "-c", CLOCKS, str(path), *map(str, arguments)]
+        return subprocess.check_output(command, text=True, cwd=ROOT).splitlines()
+
+    assert run(-month, "first", 0, month) == ["", "first later later 0"]
+    assert run(0, "second") == ["first later later", "first later later second 0"]
+    assert run(month, "third", -month)[1] == "first later later second third later 0"
+
+
+def test_age_goes_on_where_the_last_run_left_it(path: Path) -> None:
+    limits, now = config.Outbox(max_age=60), 1000.0
+    box = Outbox(path, limits, lambda: now)
+    box.put("t", b"old")
+    now += 50
+    box.put("t", b"young")
+    box.close()
+    now = 5.0  # another boot
+    box = Outbox(path, limits, lambda: now)
+    now += 9
+    assert payloads(box) == [b"old", b"young"]
+    now += 2
+    assert payloads(box) == [b"young"]
 
 
 def test_trouble_is_one_line_not_one_per_message(
@@ -197,13 +242,14 @@ class Model(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
-        self.now = 1.7e9
-        self.rows: list[tuple[bytes, float]] = []
+        self.now = 0  # on the outbox's clock
+        self.monotonic = 7  # whole seconds, so that sums are exact
+        self.rows: list[tuple[bytes, int]] = []
         self.open()
 
     def open(self) -> None:
         limits = config.Outbox(max_rows=self.ROWS, max_bytes=self.BYTES, max_age=self.AGE)
-        self.box = Outbox(Path(self.folder.name) / "o.db", limits, lambda: self.now)
+        self.box = Outbox(Path(self.folder.name) / "o.db", limits, lambda: self.monotonic)
 
     def trim(self) -> None:
         while self.rows and (
@@ -227,13 +273,16 @@ class Model(RuleBasedStateMachine):
         assert self.box.delete([found[index].id for index in chosen])
         self.rows = [row for index, row in enumerate(self.rows) if index not in chosen]
 
-    @rule(seconds=st.floats(-200, 200))
-    def clock(self, seconds: float) -> None:
+    @rule(seconds=st.integers(0, 200))
+    def clock(self, seconds: int) -> None:
         self.now += seconds
+        self.monotonic += seconds
 
-    @rule()
-    def reopen(self) -> None:
+    @rule(monotonic=st.integers(0, 1000))
+    def reopen(self, monotonic: int) -> None:
         self.box.close()
+        self.monotonic = monotonic
+        self.now = self.rows[-1][1] if self.rows else 0
         self.open()
 
     @rule(limit=st.integers(1, 4))
