@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from device import bundle, camera, config, errors, images, messages
-from device.bird_reports import Counts, Reporter, history_file
+from device.bird_reports import Counts, Reporter, history_file, undelivered
 from device.classifier import Classifier
 from device.errors import BadInputError, FieldwrenError, NonFiniteError
 from device.frames import Camera, State
@@ -142,11 +142,11 @@ def watch(
         finally:
             station.stop()
     log.info("%s", counts)
-    if left and not stop.is_set():
-        raise FieldwrenError(
-            f"broker {settings.mqtt.host}:{settings.mqtt.port}: {left} detections not delivered, "
-            f"they wait in {station.outbox.path} and go out at the next start"
-        )
+    missing = undelivered(settings, station.outbox, left)
+    if missing and not stop.is_set():
+        raise FieldwrenError(missing)
+    if missing:
+        log.warning("%s", missing)
 
 
 @cli.command()

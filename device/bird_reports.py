@@ -9,6 +9,7 @@ from pathlib import Path
 from device import config, images, messages
 from device.frames import Camera, State
 from device.history import History
+from device.outbox import Outbox
 from device.snapshots import Snapshots
 from device.station import Station
 from device.visits import Visit
@@ -113,7 +114,7 @@ class Reporter:
         passed = time.monotonic() - self._told
         if passed < TELEMETRY_INTERVAL and not now:
             return
-        counts = self._counts
+        counts, kept = self._counts, self._station.outbox.counters
         payload = messages.BirdsTelemetry.model_validate(
             {
                 "time": messages.utc(time.time()),
@@ -127,12 +128,38 @@ class Reporter:
                 "detections": counts.detections,
                 "abstained": counts.visits - counts.detections,
                 "outbox_pending": len(self._station.outbox),
-                "outbox_dropped": self._station.outbox.counters.dropped,
+                "outbox_dropped": kept.dropped,
+                "outbox_lost": kept.lost,
+                "outbox_corrupt": kept.corrupt,
             }
         )
         self._told, self._frames_told = time.monotonic(), counts.frames
         topic = self._station.topic(messages.BIRDS_TELEMETRY)
         self._station.send(topic, payload.encode(), qos=0, retain=False)
+
+
+def undelivered(settings: config.Config, outbox: Outbox, left: int) -> str:
+    """One line on every detection that may not have arrived, and where it is; empty when all have.
+
+    Args:
+        left: how many still wait.
+    """
+    happened, told = outbox.counters, []
+    if left:
+        told.append(
+            f"broker {settings.mqtt.host}:{settings.mqtt.port}: {left} detections not delivered, "
+            f"they wait in {outbox.path} and go out at the next start"
+        )
+    if happened.lost:
+        told.append(
+            f"{happened.lost} detections could not be written to {outbox.path} (disk full or "
+            "failing?), so each was sent once or not at all"
+        )
+    if happened.dropped:
+        told.append(f"{happened.dropped} detections dropped to keep the bounds in [outbox]")
+    if happened.corrupt:
+        told.append(f"the outbox was damaged: what it held is in {outbox.path}.corrupt")
+    return "; ".join(told)
 
 
 def history_file(settings: config.Config) -> Path:

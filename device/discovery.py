@@ -91,6 +91,12 @@ def _birds(base: str) -> dict[str, Component]:
         "pending": _diagnostic(
             "Detections waiting", telemetry, "{{ value_json.outboxPending }}", "messages"
         ),
+        "lost": _diagnostic(
+            "Detections lost",
+            telemetry,
+            "{{ value_json.outboxDropped + value_json.outboxLost }}",
+            "messages",
+        ),
     }
 
 

@@ -182,7 +182,15 @@ class BirdsTelemetry(Payload):
     detections: Count
     abstained: Count = Field(description="visits without a clear vote")
     outbox_pending: Count = Field(alias="outboxPending")
-    outbox_dropped: Count = Field(alias="outboxDropped")
+    outbox_dropped: Count = Field(
+        alias="outboxDropped", description="the oldest, to stay within the outbox's bounds"
+    )
+    outbox_lost: Count = Field(
+        alias="outboxLost", description="not written, disk full or failing: sent once or not at all"
+    )
+    outbox_corrupt: Count = Field(
+        alias="outboxCorrupt", description="damaged outbox files moved aside, with what they held"
+    )
 
 
 class SpeechTelemetry(Payload):

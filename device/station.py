@@ -26,18 +26,17 @@ class Station:
     """`fieldwren/<station>/…` seen from one app.
 
     Args:
-        config: station name, broker, outbox bounds.
+        config: station name, broker, outbox bounds; the outbox is <state_dir>/outbox-<app>.db.
         app: which of the station's apps this is.
-        outbox: None = <state_dir>/outbox-<app>.db.
     Raises:
         BadInputError: the outbox, the password file or the CA file cannot be used.
     """
 
-    def __init__(self, config: Config, app: App, outbox: Outbox | None = None) -> None:
+    def __init__(self, config: Config, app: App) -> None:
         self._config, self._app = config, app
         name = f"fieldwren-{config.station}-{app}"
         self._link = Link(config.mqtt, name, self.topic(STATUS), OFFLINE)
-        self._outbox = outbox or Outbox(config.state_dir / f"outbox-{app}.db", config.outbox)
+        self._outbox = Outbox(config.state_dir / f"outbox-{app}.db", config.outbox)
         self._sender = threading.Thread(target=self._run, name=f"station-{app}", daemon=True)
         self._stopping = threading.Event()
         self._emptier = threading.Condition()

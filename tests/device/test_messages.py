@@ -63,6 +63,8 @@ BIRDS_TELEMETRY = {
     "abstained": 1,
     "outboxPending": 0,
     "outboxDropped": 0,
+    "outboxLost": 2,
+    "outboxCorrupt": 0,
 }
 SPEECH_TELEMETRY = {
     "time": "2024-01-15T14:30:00.250Z",
