@@ -53,7 +53,7 @@ def test_mixtures_too_short_to_check_a_file_with_are_refused_before_training(
     ("name", "parameters"),
     [
         ("enhancer-tcn", 1.13e6),
-        ("enhancer-bands", 215e3),
+        ("enhancer-bands", 251e3),
         ("enhancer-quick", 136e3),
         ("enhancer-fullsubnet", 0.73e6),
     ],

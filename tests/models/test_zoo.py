@@ -76,7 +76,7 @@ def test_an_enhancer_is_not_of_more_nodes_than_it_was(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "weights"),
     [
-        ("enhancer-bands-baseline", "enhancer-bands-63"),
+        ("enhancer-bands-baseline", "enhancer-bands-85"),
         ("enhancer-fullsubnet-baseline", "enhancer-fullsubnet-48"),
     ],
 )

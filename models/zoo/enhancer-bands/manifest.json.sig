@@ -1,1 +1,1 @@
-EBsjhgsm4uOvuwZipdL+jqBwR3mw5fWfXXsU7GfjnS64/I/fHViGKMhDS0GzCQrEQXHB+e4ZKHUygsiShkM+BA==
+Se7yv9oc07YssrLz/yMjSKy33OYxUhQnwiu8lkVwZUu4SvRynoTRl93SDaT7NviMAx1RcGZcL9hc+7wv5PurCw==
