@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,6 +38,13 @@ def started(monkeypatch: pytest.MonkeyPatch, module: object) -> list[subprocess.
     return found
 
 
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A folder with a short name: a socket's path has little room."""
+    with tempfile.TemporaryDirectory(prefix="fw") as folder:
+        yield Path(folder)
+
+
 def test_a_broker_that_is_still_starting_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -48,23 +57,21 @@ def test_a_broker_that_is_still_starting_ends(
 
 @needs_pulseaudio
 def test_a_microphone_that_is_still_starting_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     processes = started(monkeypatch, microphone)
     monkeypatch.setattr(microphone.VirtualMicrophone, "_answers", stop)
-    with pytest.raises(SystemExit), microphone.VirtualMicrophone(tmp_path / "array"):
+    with pytest.raises(SystemExit), microphone.VirtualMicrophone(scratch / "array"):
         pass
     assert [process.poll() is not None for process in processes] == [True]
 
 
 @needs_pulseaudio
-def test_sigterm_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_sigterm_leaves_nothing_behind(tmp_path: Path, scratch: Path) -> None:
     try:
         data = default_data()
     except BadInputError as error:
         pytest.skip(f"needs the default data: {error}")
-    scratch = tmp_path / "t"  # short: a socket's path has little room
-    scratch.mkdir()
     with subprocess.Popen(
         [sys.executable, "-m", "apps.demo", "--data", data, "--out", tmp_path / "out"],
         cwd=ROOT,
