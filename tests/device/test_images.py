@@ -1,6 +1,7 @@
 """Boxes, crops and decoding."""
 
 import struct
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -142,14 +143,16 @@ def test_unreadable_picture_is_named(tmp_path: Path, content: bytes | None) -> N
         images.read(path)
 
 
-@pytest.mark.parametrize("suffix", ["tif", "pfm"])
-@pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("kind", ["float32", "float64", "int8", "int16", "int32"])
+@pytest.mark.parametrize(
+    ("suffix", "channels", "kind"),
+    [
+        *product(["tif"], [1, 3, 4], ["float32", "float64", "int8", "int16", "int32"]),
+        *product(["pfm"], [1, 3], ["float32"]),
+    ],
+)
 def test_pixels_without_a_known_white_are_refused(
     tmp_path: Path, suffix: str, channels: int, kind: str
 ) -> None:
-    if suffix == "pfm" and (kind != "float32" or channels == 4):
-        pytest.skip("PFM has no such pixels")
     path = tmp_path / f"x.{suffix}"
     assert cv2.imwrite(str(path), np.full((4, 5, channels), 0.5).astype(kind))
 
