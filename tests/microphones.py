@@ -50,14 +50,18 @@ def samples_of(frame: bytes) -> Pcm:
         return np.frombuffer(content.readframes(320), "<i2").astype(np.int16)
 
 
-def capture(microphone: Microphone, frames: int) -> Pcm:
-    """Read until this many frames have come."""
+def capture(microphone: Microphone, frames: int, behind_silence: bool = False) -> Pcm:
+    """Read until this many frames have come, those of silence before the first sound left out."""
     blocks: list[Array] = []
 
     def enough() -> bool:
         block = microphone.read(0.1)
         if block is not None:
-            blocks.append(block.samples)
+            samples = block.samples
+            if behind_silence and not blocks:
+                samples = samples[np.logical_or.accumulate(samples.any(1))]
+            if len(samples):
+                blocks.append(samples)
         return sum(map(len, blocks)) >= frames
 
     wait_for(enough, f"{frames} frames")
