@@ -264,10 +264,10 @@ def table(
         for path in sorted(folder.glob("seed*.csv"))
         for row in read(path)
     }
-    if not done:
-        raise errors.BadInputError(f"{folder}: no finished combination: run the recipe first")
     titles = [title(names, on) for on in combinations(names)]
     found = {which: [row for (cell, _), row in done.items() if cell == which] for which in titles}
+    if not any(found.values()):
+        raise errors.BadInputError(f"{folder}: no finished combination: run the recipe first")
     print(ablation_table.write(found, folder))
 
 

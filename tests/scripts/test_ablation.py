@@ -183,6 +183,9 @@ def test_a_table_has_a_line_for_every_combination_that_is_done(
         own = {"cell": cell, "seed": str(seed), "score": score, "macs": "2500000"}
         return row | own | better
 
+    ablation.write(tmp_path / "seed0.csv", [made("gone", 0, "1")])
+    with pytest.raises(BadInputError, match="no finished combination"):
+        ablation.table(str(tmp_path / "r.toml"), tmp_path)
     ablation.write(tmp_path / "seed0.csv", [made("prune", 0, "80.0"), made("baseline", 0, "90.0")])
     ablation.write(tmp_path / "seed1-0of2.csv", [made("prune", 1, "84.0"), made("gone", 1, "1")])
     ablation.table(str(tmp_path / "r.toml"), tmp_path)
